@@ -1,0 +1,17 @@
+/**
+ * The benchmarks by name. Each is loaded only when asked for: a measured process holds one, and so sees
+ * one `Cpu` class.
+ */
+
+import type { Bench } from './bench.ts'
+
+export const BENCHES = {
+  buddy: async (): Promise<Bench> => (await import('./buddy.bench.ts')).bench,
+  compaction: async (): Promise<Bench> => (await import('./compaction.bench.ts')).bench,
+  load: async (): Promise<Bench> => (await import('./load.bench.ts')).bench,
+} as const
+
+export type BenchName = keyof typeof BENCHES
+export const BENCH_NAMES: readonly BenchName[] = ['buddy', 'compaction', 'load']
+
+export const isBenchName = (name: string): name is BenchName => name in BENCHES

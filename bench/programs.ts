@@ -1,0 +1,100 @@
+/**
+ * The programs that are measured: the engine and benchmarks bundled as the engine ships, and the C twins.
+ *
+ * Never the sources through a loader: tsx wraps every function for its name, which slows the engine by
+ * another factor than it slows the rest. All of it is built into `native/build/`, which is not in git.
+ *
+ * Rules:
+ *   - build before anything is measured, and build everything anew: a stale program measures the past.
+ */
+
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { bundle } from '../tools/bundle.mjs'
+import type { Sample } from './bench.ts'
+import { BENCH_NAMES } from './benches.ts'
+
+const here = dirname(fileURLToPath(import.meta.url))
+const native = join(here, 'native')
+/** The C compiler: gcc, unless CC names another. */
+const CC = process.env['CC'] ?? 'gcc'
+const TWINS = ['buddy', 'compaction'] as const
+
+export interface Programs {
+  /** Why there are no C twins, if there are none. */
+  readonly noTwins: string | undefined
+  /** One case of a benchmark by the engine, in a process of its own. */
+  runEngine(bench: string, args: readonly string[]): Sample
+  /** The same by its C twin. */
+  runTwin(twin: string, args: readonly string[]): Sample
+}
+
+/**
+ * Builds all programs anew in a folder of native/build/. Who runs at the same time as others has a folder of
+ * his own. Throws if something does not compile.
+ */
+export function buildPrograms(name: string): Programs {
+  const folder = join(native, 'build', name)
+  rmSync(folder, { recursive: true, force: true })
+  mkdirSync(folder, { recursive: true })
+  buildEngine(folder)
+  return {
+    noTwins: buildTwins(folder),
+    runEngine: (bench, args) => sampleOf(process.execPath, [join(folder, `${bench}.mjs`), ...args]),
+    runTwin: (twin, args) => sampleOf(join(folder, twin), args),
+  }
+}
+
+/** Bundles each benchmark with the engine as the command line is bundled: one program, one scope, one `Cpu` class. */
+function buildEngine(folder: string): void {
+  for (const name of BENCH_NAMES) {
+    const program =
+      `import { bench } from './bench/${name}.bench.ts'\n` +
+      'process.stdout.write(JSON.stringify(bench.measure(process.argv.slice(2))) + "\\n")\n'
+    for (const text of bundle({ stdin: program }).values()) writeFileSync(join(folder, `${name}.mjs`), text)
+  }
+}
+
+/** Compiles the C twins. Gives why there are none, or undefined. */
+function buildTwins(folder: string): string | undefined {
+  const version = spawnSync(CC, ['--version'], { encoding: 'utf8' })
+  if (version.status !== 0) return `there is no ${CC} to build the C twins with`
+  for (const twin of TWINS) {
+    const flags = ['-O2', '-std=gnu11', '-Wall', '-Wextra', '-Werror']
+    const args = [...flags, '-o', join(folder, twin), join(native, `${twin}.c`)]
+    const done = spawnSync(CC, args, { encoding: 'utf8' })
+    if (done.status !== 0) throw new Error(`compiling native/${twin}.c failed:\n${done.stderr}`)
+  }
+  return undefined
+}
+
+function sampleOf(program: string, args: readonly string[]): Sample {
+  // What the caller's node was told (a loader, say) is not for the measured one.
+  const env = { ...process.env, NODE_OPTIONS: '' }
+  const done = spawnSync(program, args, { encoding: 'utf8', env, maxBuffer: 1 << 24 })
+  if (done.status !== 0) {
+    throw new Error(
+      `${[program, ...args].join(' ')}: exit ${done.status ?? done.signal ?? ''}\n${done.stderr}`,
+    )
+  }
+  const sample: unknown = JSON.parse(done.stdout)
+  if (!isSample(sample)) throw new Error(`${program} printed no sample: ${done.stdout.slice(0, 200)}`)
+  return sample
+}
+
+function isSample(value: unknown): value is Sample {
+  if (typeof value !== 'object' || value === null) return false
+  if (!('ms' in value && 'counts' in value && 'hashes' in value)) return false
+  return (
+    isRecordOf(value.ms, (rounds) => Array.isArray(rounds) && rounds.every(isNumber)) &&
+    isRecordOf(value.counts, isNumber) &&
+    isRecordOf(value.hashes, isNumber)
+  )
+}
+
+const isNumber = (value: unknown): boolean => typeof value === 'number'
+
+const isRecordOf = (value: unknown, isOne: (one: unknown) => boolean): boolean =>
+  typeof value === 'object' && value !== null && Object.values(value).every(isOne)

@@ -1,0 +1,54 @@
+#!/usr/bin/env node
+/**
+ * The command line: one file a command, registered here.
+ *
+ * Exit codes: 0 ok, 2 usage, 3 input data unusable, 70 a bug of ours. (1, 4 and 5 are kept for a bad
+ * answer, a missing permission and a bound that was reached.)
+ */
+
+import { Command, CommanderError } from '@commander-js/extra-typings'
+import { AssertionError } from '../base/assert.ts'
+import { registerCompact } from './compact.ts'
+import { registerDemo } from './demo.ts'
+import { registerExplain } from './explain.ts'
+import { registerImport } from './import.ts'
+import { registerInspect } from './inspect.ts'
+import { EXIT_BUG, EXIT_USAGE, packageVersion } from './report.ts'
+
+const program = new Command('drover')
+  .description(
+    "Linux's page-mobility machinery: what state memory is in, what holds its huge pages,\nwhat compaction would get.",
+  )
+  .version(packageVersion(), '-V, --version')
+  .option('--debug', 'print the stack of an internal error')
+  .showSuggestionAfterError()
+  .exitOverride()
+
+registerDemo(program)
+registerImport(program)
+registerInspect(program)
+registerExplain(program)
+registerCompact(program)
+
+// A reader that closes the pipe (head, less) is no error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0)
+  throw error
+})
+
+try {
+  program.parse()
+} catch (error) {
+  if (error instanceof CommanderError) {
+    // Help and version leave with 0; everything else that commander finds is a usage error.
+    process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE
+  } else {
+    const what = error instanceof Error ? error.message : String(error)
+    const kind = error instanceof AssertionError ? 'an assertion failed' : 'an unexpected error'
+    process.stderr.write(
+      `drover: ${kind}: ${what}\nThis is a bug of drover. Please report it with the command line.\n`,
+    )
+    if (process.argv.includes('--debug') && error instanceof Error) process.stderr.write(`${error.stack}\n`)
+    process.exitCode = EXIT_BUG
+  }
+}

@@ -1,0 +1,213 @@
+/** Every provider of movable pages keeps the contract; and the rows that it stands for (S0-16..S0-18, S0-25). */
+
+import { expect, test } from 'vitest'
+import { FastCpu } from '../base/cpu.ts'
+import { nidOf, type Pfn, pfnOf, slotOf, vpnOf } from '../base/units.ts'
+import { filemapGetFolio, filemapRemoveFolio } from '../mm/filemap.ts'
+import { compactNode } from '../mm/index.ts'
+import {
+  MIGRATE_ASYNC,
+  PG_locked,
+  PG_movable_ops,
+  PG_writeback,
+  PGTY_offline,
+  PGTY_zsmalloc,
+} from '../mm/limits.ts'
+import { migrateFolioMove, migrateFolioUndo, migrateFolioUnmap, putbackMovablePages } from '../mm/migrate.ts'
+import {
+  isolateMovablePage,
+  REFUSED_FREE,
+  REFUSED_ISOLATED,
+  REFUSED_LOCKED,
+  REFUSED_PINNED,
+  REFUSED_UNMOVABLE,
+  REFUSED_WRITEBACK,
+} from '../mm/movable_ops.ts'
+import { putPage } from '../mm/page_alloc.ts'
+import { accessPage, zapPte } from '../mm/rmap.ts'
+import { machineOf, type TestMachine } from '../testing/machine.ts'
+import { contract, type Provider } from './contract.case.ts'
+import { poolRead } from './page_pool.ts'
+
+const cpu = new FastCpu()
+
+const lruRefusals: Provider['refusals'] = {
+  'being freed'({ mm }, pfn) {
+    mm.refcount[pfn] = 0
+    return REFUSED_FREE
+  },
+  writeback({ mm }, pfn) {
+    mm.flags[pfn] |= PG_writeback
+    return REFUSED_WRITEBACK
+  },
+}
+
+const pinned: Provider['refusals'] = {
+  pinned({ mm }, pfn) {
+    mm.refcount[pfn]++
+    return REFUSED_PINNED
+  },
+}
+
+const touchMapped: Provider['touch'] = (by, machine, pfn) => {
+  const vpn = machine.vpnOf(pfn)
+  const found = accessPage(by, machine.mm, vpn)
+  expect(machine.mm.content[pfnOf(found)]).toBe(1000)
+}
+
+const driver = (name: string, pgty: number): Provider => ({
+  name,
+  letter: 'z',
+  pgty,
+  refusals: {
+    'being freed': lruRefusals['being freed'],
+    locked({ mm }, pfn) {
+      mm.flags[pfn] |= PG_locked
+      return REFUSED_LOCKED
+    },
+    released({ mm }, pfn) {
+      mm.flags[pfn] &= ~PG_movable_ops
+      return REFUSED_UNMOVABLE
+    },
+    isolated({ mm }, pfn) {
+      expect(isolateMovablePage(cpu, mm, pfn, 0)).toBe(0)
+      return REFUSED_ISOLATED
+    },
+  },
+  freer: (machine, pfn) => () => {
+    if (!machine.release(pfn)) machine.release(machine.find('z')) // it has moved, and the pool knows where to
+  },
+  freeTakesPageLock: true,
+  touch: (by, machine, pfn) => {
+    const value = poolRead(by, machine.mm, machine.pool, pfn)
+    const moved = machine.find('z')
+    expect(value).toBe(moved === pfn ? 1000 : -1) // moved: look it up again
+    expect(poolRead(cpu, machine.mm, machine.pool, moved)).toBe(1000)
+  },
+  skips: { 'extra reference': 'all references are known to the pool; one more does not stop it' },
+})
+
+contract({
+  name: 'an anonymous page',
+  letter: 'M',
+  refusals: { ...lruRefusals, ...pinned },
+  freer: ({ mm }, pfn) => {
+    const vpn = vpnOf(mm.rmap[pfn])
+    return () => zapPte(cpu, mm, vpn)
+  },
+  freeTakesPageLock: false,
+  touch: touchMapped,
+})
+
+contract({
+  name: 'a mapped file page',
+  letter: 'F',
+  refusals: lruRefusals,
+  freer: ({ mm }, pfn) => {
+    const vpn = vpnOf(mm.rmap[pfn])
+    const slot = slotOf(mm.private[pfn])
+    return () => {
+      zapPte(cpu, mm, vpn)
+      const found = pfnOf(filemapGetFolio(cpu, mm, slot))
+      expect(filemapRemoveFolio(cpu, mm, found)).toBe(true)
+      putPage(cpu, mm, found)
+    }
+  },
+  freeTakesPageLock: true,
+  touch: touchMapped,
+})
+
+contract({
+  name: 'a page in the swap cache',
+  letter: 'S',
+  refusals: lruRefusals,
+  freer: () => () => {},
+  freeTakesPageLock: true,
+  touch: touchMapped,
+  skips: { freed: 'freeing one takes its slot first, which belongs to reclaim: not built yet' },
+})
+
+contract(driver('a balloon page', PGTY_offline))
+contract(driver('a zsmalloc page', PGTY_zsmalloc))
+
+/** A page half-way through its move: unmapped and locked. */
+function moving(letter: string): { machine: TestMachine; src: Pfn; dst: Pfn } {
+  const machine = machineOf(`|${letter} . . .|`)
+  const src = machine.pfn(0)
+  machine.isolate(src)
+  const dst = pfnOf(machine.target().getNewFolio(cpu, machine.mm, src, 0))
+  migrateFolioUnmap(cpu, machine.mm, src, dst, MIGRATE_ASYNC, 0)
+  return { machine, src, dst }
+}
+
+const touches: Record<string, Provider['touch']> = { M: touchMapped, z: driver('', PGTY_zsmalloc).touch }
+
+test('S0-16 driver pages give what migration entries give mapped pages: whoever touches them waits', () => {
+  for (const [letter, touch] of Object.entries(touches)) {
+    const { machine, src, dst } = moving(letter)
+    let waitedFor = -1
+    touch(
+      new FastCpu((_cells, index) => {
+        waitedFor = index
+        machine.unlist(src)
+        migrateFolioMove(cpu, machine.mm, src, dst, MIGRATE_ASYNC)
+      }),
+      machine,
+      src,
+    )
+    expect([letter, waitedFor]).toEqual([letter, src])
+  }
+})
+
+test('S0-17 an access that meets a move sleeps in one step, and does not spin', () => {
+  for (const [letter, touch] of Object.entries(touches)) {
+    const { machine, src, dst } = moving(letter)
+    const accessor = machine.recordingCpu(() => {
+      machine.unlist(src)
+      migrateFolioMove(cpu, machine.mm, src, dst, MIGRATE_ASYNC)
+    })
+    touch(accessor, machine, src)
+    expect(accessor.steps.filter(({ op }) => op === 'lock' || op === 'waitClear')).toHaveLength(1)
+    expect(accessor.texts('tryLock', 'cas', 'addUnlessZero')).toEqual([])
+    expect(accessor.steps.length).toBeLessThan(12)
+  }
+})
+
+test('S0-18 putback wakes whoever waits for the page: it finds it where it was', () => {
+  for (const [letter, touch] of Object.entries(touches)) {
+    const { machine, src, dst } = moving(letter)
+    const { mm } = machine
+    let woken = 0
+    const accessor = new FastCpu(() => {
+      woken++
+      migrateFolioUndo(cpu, mm, src, dst)
+      putPage(cpu, mm, dst)
+      putbackMovablePages(cpu, mm, mm.taskList(cpu.id, 0))
+    })
+    touch(accessor, machine, src)
+    expect([letter, woken, machine.find(letter)]).toEqual([letter, 1, src])
+  }
+})
+
+test('S0-25 zram’s pages move too: loaded as pages of type zsmalloc, compaction moves them', () => {
+  const machine = machineOf(`|z U z z${'U'.repeat(1020)}${'. U'.repeat(256)}|`, { pgty: PGTY_zsmalloc })
+  const contents = (): number[] => {
+    const found: number[] = []
+    for (let i = 0; i < machine.pages; i++) {
+      const value = poolValue(machine, machine.pfn(i))
+      if (value >= 0) found.push(value)
+    }
+    return found.sort((a, b) => a - b)
+  }
+  expect(contents()).toEqual([1000, 1002, 1003])
+  compactNode(cpu, machine.mm, nidOf(0))
+  expect(machine.picture(4)).toBe('.U..')
+  expect(contents()).toEqual([1000, 1002, 1003])
+  expect(machine.poolPages()).toEqual({ listed: 3, isolated: 0 })
+})
+
+function poolValue(machine: TestMachine, pfn: Pfn): number {
+  return (machine.mm.flags[pfn] & PG_movable_ops) === 0 || machine.mm.mapcount[pfn] >= 0
+    ? -1
+    : poolRead(cpu, machine.mm, machine.pool, pfn)
+}

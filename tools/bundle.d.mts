@@ -1,0 +1,7 @@
+/** Types of bundle.mjs, for the programs in TypeScript that call it. */
+
+export function bundle(what: {
+  readonly entries?: Readonly<Record<string, string>>
+  readonly stdin?: string
+  readonly split?: boolean
+}): Map<string, string>

@@ -1,0 +1,23 @@
+/**
+ * One run for everything: tests, and the seeded fuzz runs as a smoke test.
+ *
+ * `npm run fuzz` is the same run with DROVER_FUZZ=1: what is seeded reads it and goes on for longer.
+ */
+
+import { defineConfig } from 'vitest/config'
+
+const second = 1000
+const long = process.env['DROVER_FUZZ'] === '1'
+
+export default defineConfig({
+  test: {
+    environment: 'node',
+    include: ['src/**/*.{test,fuzz}.ts', 'tools/**/*.test.ts', 'bench/**/*.test.ts', 'examples/**/*.test.ts'],
+    globalSetup: ['tools/build_first.ts'],
+    pool: 'forks',
+    maxWorkers: 2,
+    testTimeout: (long ? 1800 : 60) * second,
+    hookTimeout: 60 * second,
+    reporters: ['default'],
+  },
+})
