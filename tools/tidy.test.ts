@@ -40,7 +40,7 @@ const LAYERS: Layers = {
   // Browser only.
   web: { layers: anywhere },
   // What several tests share; nothing that ships imports it.
-  testing: { layers: [...anywhere, 'capture/linux'], packages: ['node:*'] },
+  testing: { layers: [...anywhere, 'capture/linux'], packages: ['node:*', '@commander-js/extra-typings'] },
 }
 
 const sources = readSources()

@@ -1,52 +1,21 @@
 /** `drover inspect` and `drover explain` as a user meets them, on the demo capture. */
 
 import { fileURLToPath } from 'node:url'
-import { Command, CommanderError } from '@commander-js/extra-typings'
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
+import { catchStreams, runCommands } from '../testing/command.ts'
 import { parseRange, registerExplain } from './explain.ts'
 import { registerInspect } from './inspect.ts'
 
 const DEMO = fileURLToPath(new URL('../../demo/anon50.before.drover', import.meta.url))
 
-let stdout = ''
-let stderr = ''
-beforeEach(() => {
-  stdout = ''
-  stderr = ''
-  vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
-    stdout += String(text)
-    return true
-  })
-  vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
-    stderr += String(text)
-    return true
-  })
-})
-afterEach(() => {
-  vi.restoreAllMocks()
-  process.exitCode = undefined
-})
-
-/** Runs `drover` with `args`. Usage errors come back, as the code that commander would exit with. */
-function drover(...args: readonly string[]): string | undefined {
-  const program = new Command('drover').exitOverride()
-  registerInspect(program)
-  registerExplain(program)
-  // Settings are inherited when a command is added, so after the fact they are set on each.
-  for (const command of program.commands) command.exitOverride()
-  try {
-    program.parse(args, { from: 'user' })
-    return undefined
-  } catch (error) {
-    if (error instanceof CommanderError) return error.code
-    throw error
-  }
-}
+const caught = catchStreams()
+const drover = (...args: readonly string[]): string | undefined =>
+  runCommands([registerInspect, registerExplain], args)
 
 describe('drover inspect', () => {
   test('--json has the keys that scripts rely on', () => {
     drover('inspect', DEMO, '--json')
-    const report = JSON.parse(stdout)
+    const report = JSON.parse(caught.stdout)
     expect(Object.keys(report)).toEqual([
       'schema',
       'provenance',
@@ -74,17 +43,17 @@ describe('drover inspect', () => {
 
   test('for people: aligned columns, and what was inferred', () => {
     drover('inspect', DEMO)
-    expect(stdout).toContain('free blocks by order\nzone ')
-    expect(stdout).toContain('inferred, not read\n  pageblock types: concluded from content')
-    expect(stdout).not.toMatch(/ $/m)
-    expect(stderr).toBe('')
+    expect(caught.stdout).toContain('free blocks by order\nzone ')
+    expect(caught.stdout).toContain('inferred, not read\n  pageblock types: concluded from content')
+    expect(caught.stdout).not.toMatch(/ $/m)
+    expect(caught.stderr).toBe('')
   })
 })
 
 describe('drover explain', () => {
   test('--json has the keys that scripts rely on', () => {
     drover('explain', DEMO, '--order', '9', '--json')
-    const report = JSON.parse(stdout)
+    const report = JSON.parse(caught.stdout)
     expect(report).toMatchObject({
       schema: 'drover.explain.v1',
       target: { order: 9, range: null },
@@ -102,29 +71,29 @@ describe('drover explain', () => {
 
   test('a block, and the same block as a range', () => {
     drover('explain', DEMO, '--block', '3405')
-    const ofBlock = stdout
-    stdout = ''
+    const ofBlock = caught.stdout
+    caught.stdout = ''
     drover('explain', DEMO, '--range', '0x1a9a00+512')
-    expect(stdout).toBe(ofBlock)
-    expect(stdout).toContain('8 pages stop it: 7 kernel or per-cpu free, 1 slab.')
+    expect(caught.stdout).toBe(ofBlock)
+    expect(caught.stdout).toContain('8 pages stop it: 7 kernel or per-cpu free, 1 slab.')
   })
 
   test('a hole', () => {
     drover('explain', DEMO, '--range', '0xc0000-0x100000')
-    expect(stdout).toContain('There is no memory in this range.')
+    expect(caught.stdout).toContain('There is no memory in this range.')
   })
 
   test('a range beyond the capture: exit code 2, one line', () => {
     drover('explain', DEMO, '--range', '99999999+3')
     expect(process.exitCode).toBe(2)
-    expect(stderr.trim().split('\n')).toHaveLength(1)
-    expect(stdout).toBe('')
+    expect(caught.stderr.trim().split('\n')).toHaveLength(1)
+    expect(caught.stdout).toBe('')
   })
 
   test('bad input: exit code 3, one line', () => {
     drover('explain', fileURLToPath(import.meta.url))
     expect(process.exitCode).toBe(3)
-    expect(stderr.trim().split('\n')).toHaveLength(1)
+    expect(caught.stderr.trim().split('\n')).toHaveLength(1)
   })
 
   test.each([

@@ -4,13 +4,13 @@ import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { Command, CommanderError } from '@commander-js/extra-typings'
-import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
 import { describeInputError, type Result } from '../base/result.ts'
 import type { Capture, Column } from '../capture/format/capture.ts'
 import { checkConsistency } from '../capture/format/consistency.ts'
 import { readCaptureFile } from '../capture/linux/capture_file.ts'
 import { importDirectory } from '../capture/linux/import_dir.ts'
+import { catchStreams, runCommands } from '../testing/command.ts'
 import { registerImport } from './import.ts'
 
 const DIR = mkdtempSync(join(tmpdir(), 'drover-cli-import-'))
@@ -20,49 +20,22 @@ writeFileSync(join(DIR, 'zoneinfo'), 'not a zoneinfo\n')
 
 const OUT = join(DIR, 'out.drover')
 
-let stdout = ''
-let stderr = ''
-beforeEach(() => {
-  stdout = ''
-  stderr = ''
-  vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
-    stdout += String(text)
-    return true
-  })
-  vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
-    stderr += String(text)
-    return true
-  })
-})
-afterEach(() => {
-  vi.restoreAllMocks()
-  process.exitCode = undefined
-})
-
-/** Runs `drover` with `args`. Usage errors come back, as the code that commander would exit with. */
-function drover(...args: readonly string[]): string | undefined {
-  const program = new Command('drover').exitOverride()
-  registerImport(program)
-  try {
-    program.parse(args, { from: 'user' })
-    return undefined
-  } catch (error) {
-    if (error instanceof CommanderError) return error.code
-    throw error
-  }
-}
+const caught = catchStreams()
+const drover = (...args: readonly string[]): string | undefined => runCommands([registerImport], args)
 
 describe('drover import', () => {
   test('one line on stderr, nothing on stdout', () => {
     expect(drover('import', DIR, '--side', 'before', '--kernel', '6.18.0', '-o', OUT)).toBeUndefined()
     expect(process.exitCode).toBeUndefined()
-    expect(stdout).toBe('')
-    expect(stderr).toContain(`wrote ${OUT}: before, 6.18.0; 2 pages; flags; ${statSync(OUT).size} bytes\n`)
+    expect(caught.stdout).toBe('')
+    expect(caught.stderr).toContain(
+      `wrote ${OUT}: before, 6.18.0; 2 pages; flags; ${statSync(OUT).size} bytes\n`,
+    )
   })
 
   test('--json: a summary with what is doubtful', () => {
     drover('import', DIR, '--json', '-o', OUT)
-    expect(JSON.parse(stdout)).toMatchObject({
+    expect(JSON.parse(caught.stdout)).toMatchObject({
       schema: 'drover.import.v1',
       file: OUT,
       bytes: statSync(OUT).size,
@@ -77,8 +50,8 @@ describe('drover import', () => {
   test('bad input: one line, exit code 3', () => {
     expect(drover('import', join(DIR, 'absent'), '-o', OUT)).toBeUndefined()
     expect(process.exitCode).toBe(3)
-    expect(stderr.trim().split('\n')).toHaveLength(1)
-    expect(stderr).toContain('drover: ')
+    expect(caught.stderr.trim().split('\n')).toHaveLength(1)
+    expect(caught.stderr).toContain('drover: ')
   })
 
   test.each([

@@ -137,6 +137,8 @@ export class CompactControl implements MigrationTarget {
   readonly order: number
   readonly mode: MigrateMode
   readonly direct: boolean
+  /** The task frees memory to get memory: it must not wait for page locks (PF_MEMALLOC; M-6). */
+  readonly memalloc: boolean
   readonly ignoreSkipHint: boolean
   readonly ignoreBlockSuitable: boolean
   readonly migratetype: number
@@ -164,6 +166,7 @@ export class CompactControl implements MigrationTarget {
     this.order = request.order
     this.mode = request.mode
     this.direct = request.direct ?? false
+    this.memalloc = this.direct
     this.wholeZone = request.wholeZone ?? false
     this.ignoreSkipHint = request.ignoreSkipHint ?? false
     this.ignoreBlockSuitable = request.ignoreBlockSuitable ?? false

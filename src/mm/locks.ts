@@ -8,14 +8,14 @@
  *       (P) pte lock: a step of the cpu on one pte
  *     (I) i_pages lock of a mapping: its page cache slots
  *     (O) a page owner's own lock (a driver's list)
- *   (U) lru lock of a node: its five LRU lists
- *   (Z) zone lock: free areas, pageblock types, per-zone counts
- *   (C) per-cpu lists: of that cpu only
+ *     (U) lru lock of a node: its five LRU lists
+ *     (C) per-cpu lists: of that cpu only
+ *       (Z) zone lock: free areas, pageblock types, per-zone counts
  *   (A) atomic: no lock, single cpu steps
  * ```
  *
- * Order: a lock may be taken while holding those above and to the left of it in this tree, never the
- * other way round. (L) may sleep, so nothing else may be held when waiting for it.
+ * Order: a lock may be taken while holding those that it is indented under, and no other. (L) may sleep,
+ * so nothing else may be held when waiting for it.
  *
  * @kernel mm/rmap.c (lock ordering comment), mm/page_alloc.c v6.18
  */

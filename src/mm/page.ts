@@ -13,9 +13,9 @@
  * Rules:
  *   - protocol code reads and writes these columns through a `Cpu`; a section under one lock, a loader
  *     and an analysis may touch them directly;
- *   - 0 is the neutral value of every column, so that untouched memory needs no initialisation.
+ *   - 0 is the neutral value of every page column, so that untouched memory needs no initialisation.
  *
- * Page metadata is 28 bytes a page (`PAGE_BYTES`); ptes and cache slots are counted by what is mapped
+ * Page metadata is 32 bytes a page (`PAGE_BYTES`); ptes and cache slots are counted by what is mapped
  * and cached, as in the kernel.
  *
  * Not here: contents of pages. With `contents` on, one cell a page stands for its 4096 bytes.
@@ -141,8 +141,8 @@ export interface MachineSpec {
   readonly rules?: KernelRules
 }
 
-/** Bytes of page metadata: seven cells a page. */
-export const PAGE_BYTES = 28
+/** Bytes of page metadata: eight cells a page (docs/decisions/0007). */
+export const PAGE_BYTES = 32
 
 export class Mm {
   /** Who moves which pages, by page type; entry 0 is the LRU. Fixed once the machine runs (movable_ops.ts). */
@@ -163,10 +163,10 @@ export class Mm {
   readonly refcount: PfnColumn //    references; 0 = free, frozen or a tail                       (A)
   readonly mapcount: PfnColumn //    ptes that map it; negative: a page type in the top byte      (A)
   readonly mapping: PfnColumn //     id << 2 | PAGE_MAPPING_* bits; 0 = none                      (L)
-  readonly private: PfnColumn //     free head: order (Z); cached: slot (L); tail: head
+  readonly private: PfnColumn //     free head: order (Z); cached: slot, (L); tail: head; destination of a move: see migrate.ts
   readonly rmap: PfnColumn //        first vpn that maps it, 0 = none                             (R)
   readonly content: PfnColumn //     one cell for 4096 bytes; empty unless `contents`             (L)
-  /** next and prev of every page, then of every list head. Guarded by the lock of the list. */
+  /** next and prev of every page, then of every list head. Guarded by the lock of the list. A large folio's first tail counts its pins there (gup.ts). */
   readonly links: Links
 
   // Page tables and caches.
