@@ -537,6 +537,7 @@ function isSuitableTarget(cpu: Cpu, cc: CompactControl, start: Pfn, bits: number
  */
 function isolateFreepagesBlockLocked(cc: CompactControl, from: number, end: number, stride: number): number {
   const { mm } = cc
+  const { mapcount, flags: flagsOf } = mm // looked up once: this loop sees every page
   const countSkipped = mm.rules.scannedCountsSkipped
   let scanned = 0
   let isolated = 0
@@ -544,8 +545,8 @@ function isolateFreepagesBlockLocked(cc: CompactControl, from: number, end: numb
   for (; at < end; at += stride) {
     scanned++
     const pfn = pfnOf(at)
-    if (!isBuddy(mm.mapcount[pfn])) {
-      const flags = mm.flags[pfn]
+    if (!isBuddy(mapcount[pfn])) {
+      const flags = flagsOf[pfn]
       const rest = (flags & PG_head) === 0 ? 0 : (1 << compoundOrder(flags)) - 1
       if (rest > 0 && at + rest < end) {
         at += rest

@@ -11,6 +11,8 @@ import { LRU_MOVABLE_OPS } from './lru_ops.ts'
 import { setLruOps } from './movable_ops.ts'
 import { type MachineSpec, Mm } from './page.ts'
 
+export { type Cpu, FastCpu } from '../base/cpu.ts'
+export * from '../base/units.ts'
 export { CompactControl, compactNode, compactZone, type ZoneCompaction } from './compaction.ts'
 export * from './limits.ts'
 export { type MovableOps, type PageLockedDriver, pageLockedOps, setMovableOps } from './movable_ops.ts'

@@ -166,10 +166,17 @@ function migrateLruFolio(cpu: Cpu, mm: Mm, dst: Pfn, src: Pfn, mode: MigrateMode
     (flags & PG_writeback) === 0,
     'migrate: writeback is over, and none begins while the folio is locked',
   )
+  const expected = 1 + folioExpectedRefCount(cpu, mm, src)
+  if (mm.rules.copiesBeforeFreeze) {
+    if (cpu.load(mm.refcount, src) !== expected) return -EAGAIN // not worth a copy
+    copyContents(cpu, mm, dst, src)
+  }
   const rc =
-    mapping === 0 ? moveAnonIdentity(cpu, mm, dst, src) : moveCachedIdentity(cpu, mm, dst, src, mapping)
+    mapping === 0
+      ? moveAnonIdentity(cpu, mm, dst, src, expected)
+      : moveCachedIdentity(cpu, mm, dst, src, mapping, expected)
   if (rc !== 0) return rc
-  copyContents(cpu, mm, dst, src)
+  if (!mm.rules.copiesBeforeFreeze) copyContents(cpu, mm, dst, src)
   const moved = cpu.load(mm.flags, src) & MOVES_WITH_DATA
   cpu.testClear(mm.flags, src, MOVES_WITH_DATA)
   cpu.testSet(mm.flags, dst, moved)
@@ -180,16 +187,21 @@ function migrateLruFolio(cpu: Cpu, mm: Mm, dst: Pfn, src: Pfn, mode: MigrateMode
 }
 
 /** An anonymous folio outside the swap cache: nobody can find it while it is unmapped, a compare is enough (M-8). */
-function moveAnonIdentity(cpu: Cpu, mm: Mm, dst: Pfn, src: Pfn): MigrateResult {
-  const expected = 1 + folioExpectedRefCount(cpu, mm, src)
+function moveAnonIdentity(cpu: Cpu, mm: Mm, dst: Pfn, src: Pfn, expected: number): MigrateResult {
   if (cpu.load(mm.refcount, src) !== expected) return -EAGAIN
   cpu.store(mm.mapping, dst, cpu.load(mm.mapping, src))
   return 0
 }
 
 /** A cached folio: freeze its references under (I), swap the slot, unfreeze what is not the cache's. */
-function moveCachedIdentity(cpu: Cpu, mm: Mm, dst: Pfn, src: Pfn, mapping: MappingId): MigrateResult {
-  const expected = 1 + folioExpectedRefCount(cpu, mm, src)
+function moveCachedIdentity(
+  cpu: Cpu,
+  mm: Mm,
+  dst: Pfn,
+  src: Pfn,
+  mapping: MappingId,
+  expected: number,
+): MigrateResult {
   const flags = cpu.load(mm.flags, src)
   const pages = folioPages(flags)
   cpu.lock(mm.mappingFlags, mapping, AS_LOCKED)

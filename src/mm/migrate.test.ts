@@ -145,8 +145,8 @@ const MEANING: readonly (readonly [RegExp, string])[] = [
 ]
 
 /** Migrates the machine's first page and gives the meaningful steps between locking and unlocking it. */
-function stepsOfMigration(letter: string, maps: number): string[] {
-  const machine = machineOf(`|${letter} . . .|`)
+function stepsOfMigration(letter: string, maps: number, rules = RULES_6_18): string[] {
+  const machine = machineOf(`|${letter} . . .|`, { rules })
   const { mm } = machine
   const src = machine.pfn(0)
   for (let i = 0; i < maps; i++) machine.map(src)
@@ -176,14 +176,8 @@ function stepsOfMigration(letter: string, maps: number): string[] {
 
 test('M-1 the steps of migrating a mapped page, in their order', () => {
   const head = ['lock old', 'lock new', 'migration entry']
-  const tail = [
-    'copy contents',
-    'clear old flags',
-    'flags of new',
-    'new on LRU',
-    'flags of new',
-    'restore pte',
-  ]
+  const copy = ['copy contents']
+  const tail = ['clear old flags', 'flags of new', 'new on LRU', 'flags of new', 'restore pte']
   const unlock = ['unlock new', 'unlock old']
   const swap = [
     'lock i_pages',
@@ -194,8 +188,27 @@ test('M-1 the steps of migrating a mapped page, in their order', () => {
     'unfreeze',
     'unlock i_pages',
   ]
-  expect(stepsOfMigration('F', 2)).toEqual([...head, ...swap, ...tail, ...unlock])
-  expect(stepsOfMigration('M', 0)).toEqual([...head, 'check references', 'prepare new', ...tail, ...unlock])
+  // The documented order, which was the code's until v6.11: freeze, swap, copy.
+  expect(stepsOfMigration('F', 2, RULES_6_1)).toEqual([...head, ...swap, ...copy, ...tail, ...unlock])
+  expect(stepsOfMigration('M', 0, RULES_6_1)).toEqual([
+    ...head,
+    'check references',
+    'prepare new',
+    ...copy,
+    ...tail,
+    ...unlock,
+  ])
+  // Since then: copy, and only then freeze and swap.
+  const early = ['check references', ...copy]
+  expect(stepsOfMigration('F', 2)).toEqual([...head, ...early, ...swap, ...tail, ...unlock])
+  expect(stepsOfMigration('M', 0)).toEqual([
+    ...head,
+    ...early,
+    'check references',
+    'prepare new',
+    ...tail,
+    ...unlock,
+  ])
 
   // It stops where a mapping is left after the ptes were replaced: all is put back, and tried again.
   const machine = machineOf('|M . . .|')
@@ -568,8 +581,10 @@ test('M-9 driver pages are locked, not unmapped, and not counted as isolated', (
 })
 
 test('M-10 a move that is to be tried again stays locked and unmapped; the last undo puts the source back', () => {
+  // Without the early look at the references, so that every attempt reaches the freeze.
+  const rules = { ...RULES_6_18, copiesBeforeFreeze: false }
   const run = (releaseBefore: number) => {
-    const machine = machineOf('|F . . .|')
+    const machine = machineOf('|F . . .|', { rules })
     const { mm } = machine
     const src = machine.pfn(0)
     const vpn = machine.map(src)

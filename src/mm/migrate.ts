@@ -4,8 +4,8 @@
  * One folio, told once:
  *   migrateFolioUnmap   (1) lock the source (2) wait for writeback (3) lock the destination
  *                       (4) replace its ptes by migration entries
- *   migrateFolioMove    (5) the owner makes the destination what the source was: freeze, swap the slot,
- *                       copy (6) ptes of the destination (7) unlock both (8) the source is freed
+ *   migrateFolioMove    (5) the owner makes the destination what the source was: copy, freeze, swap the
+ *                       slot (6) ptes of the destination (7) unlock both (8) the source is freed
  * In between, accessors wait at the migration entries.
  *
  * What a failure leaves behind:

@@ -21,10 +21,12 @@
  *
  * Rules:
  *   - locking belongs to the provider. The generic layer takes a reference and nothing else (S0-23); an
- *     owner that wants the page lock uses `pageLockedOps`, which is the protocol of v6.18 for drivers;
+ *     owner that wants the page lock uses `pageLockedOps`, which is the kernel's protocol for drivers;
  *   - after a successful isolatePage the links of the page (`page->lru`) belong to the isolator;
  *   - PG_movable_ops is set once, before others can find the page, and cleared under the lock that the
- *     owner's isolatePage takes.
+ *     owner's isolatePage takes: when the owner lets go of the page, as S0-13 asks. (v6.17 and later keep
+ *     the mark until the page is free, and leave it to each driver to notice that the page is not its own
+ *     any more; here the framework notices, for all drivers.)
  *
  * @kernel mm/migrate.c isolate_movable_ops_page(), putback_movable_ops_page(), set_movable_ops() v6.18;
  *         spec S0-8..S0-27, M-15

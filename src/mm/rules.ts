@@ -48,6 +48,11 @@ export interface KernelRules {
    */
   readonly targetsBelowRequest: boolean
   /**
+   * A folio's contents are copied before its references are frozen and its slot is swapped, so that a copy
+   * that fails leaves nothing to undo. False: after. (Since v6.11.)
+   */
+  readonly copiesBeforeFreeze: boolean
+  /**
    * migrate_pages works in batches: unmap all, flush, move all, first asynchronously, then each failed
    * folio alone. False: one folio at a time, `NR_MAX_MIGRATE_PAGES_RETRY` passes. (Since v6.3.)
    */
@@ -68,6 +73,7 @@ export const RULES_6_18: KernelRules = {
   skipHintByAnyPage: true,
   lastBlockIsWhereRoundEnded: true,
   targetsBelowRequest: true,
+  copiesBeforeFreeze: true,
   batchedMigration: true,
   pcpHighAutoTuned: true,
 }
@@ -81,6 +87,7 @@ export const RULES_6_1: KernelRules = {
   skipHintByAnyPage: false,
   lastBlockIsWhereRoundEnded: false,
   targetsBelowRequest: false,
+  copiesBeforeFreeze: false,
   batchedMigration: false,
   pcpHighAutoTuned: false,
 }

@@ -82,6 +82,7 @@ export function contract(provider: Provider): void {
     )
   const testUnless = (name: ContractTest, title: string, run: () => void): void => {
     const reason = skips[name]
+    if (reason !== undefined) console.info(`skipped: ${provider.name}, ${title}: ${reason}`)
     test.skipIf(reason !== undefined)(`${title}${reason === undefined ? '' : ` (not here: ${reason})`}`, run)
   }
 
