@@ -21,6 +21,7 @@ import {
   OWNER_PGTABLE,
   OWNER_PINNED,
   OWNER_SLAB,
+  OWNER_UNINITIALISED,
 } from './classify.ts'
 
 /** . free  c per-cpu free  M movable  U slab  T page table  P pinned  H huge folio  _ no memory */
@@ -32,6 +33,7 @@ const OWNERS: Readonly<Record<string, number>> = {
   T: OWNER_PGTABLE,
   P: OWNER_PINNED,
   H: OWNER_HUGE_FOLIO,
+  n: OWNER_UNINITIALISED,
   _: OWNER_HOLE,
 }
 const mapOf = (picture: string): Uint8Array =>
@@ -119,12 +121,12 @@ describe('verdict', () => {
 
   test('of a machine', () => {
     expect(verdict('|M U . .|. T . M|M . . .|. . . .|T T T U|', 2)).toBe(
-      '2 pages hold 2 blocks of order 2 (32 KiB) hostage: 1 slab, 1 page table. 1 more have over 1 blockers each. ' +
-        '1 block of order 2 free, 0 in use as huge pages. ' +
-        'Compaction can get 1 more at most, by moving 1 page, as far as there is room for them.',
+      '1 block of order 2 free (16 KiB), 0 in use as huge pages. ' +
+        'Compaction can free at most 1 more (16 KiB): all that is free, put together. ' +
+        '2 pages hold 2 blocks of order 2 (32 KiB) hostage: 1 slab, 1 page table. 1 more have over 1 blockers each.',
     )
     expect(verdict('|. . . .|', 2)).toBe(
-      'Nothing is held hostage at order 2. 1 block of order 2 free, 0 in use as huge pages. Compaction can get no more.',
+      '1 block of order 2 free (16 KiB), 0 in use as huge pages. Compaction can free no more. Nothing is held hostage at order 2.',
     )
   })
 
@@ -157,6 +159,8 @@ function naive(owner: Uint8Array, target: BlockTarget): unknown {
     const blocking = Array.from(owner.subarray(start, end)).filter((o) =>
       ['unmovable', 'unknown', 'in_use_huge'].includes(OWNER_CLASSES[o].movability),
     )
+    if (end > start && owner.subarray(start, end).every((o) => o === OWNER_UNINITIALISED))
+      return states.push('later')
     if (names.every((name) => name === 'free')) return states.push('free')
     if (names.every((name) => name === 'in_use_huge')) return states.push('huge')
     if (blocking.length === 0) return states.push('obtainable')
@@ -168,14 +172,14 @@ function naive(owner: Uint8Array, target: BlockTarget): unknown {
   const cumulative = counts.map((_, i) => counts.slice(0, i + 1).reduce((sum, count) => sum + count, 0))
   const count = (state: string): number => states.filter((s) => s === state).length
   return {
-    blocks: [count('free'), count('huge'), count('obtainable'), count('hostage')],
+    blocks: [count('free'), count('huge'), count('obtainable'), count('hostage'), count('later')],
     cumulative,
     alone,
   }
 }
 
 test('equals a naive reference', () => {
-  const letter = fc.constantFrom(...Array.from('....MMMccUTPHH_'))
+  const letter = fc.constantFrom(...Array.from('....MMMccUTPHH_nnn'))
   fc.assert(
     fc.property(
       fc.array(letter, { maxLength: 120 }),
@@ -189,7 +193,7 @@ test('equals a naive reference', () => {
         const alone = new Array<number>(OWNER_COUNT).fill(0)
         for (const found of owners) alone[found.owner] = found.blocksUnlocked
         expect({
-          blocks: [blocks.free, blocks.huge, blocks.obtainable, blocks.hostage],
+          blocks: [blocks.free, blocks.huge, blocks.obtainable, blocks.hostage, blocks.notInitialised],
           cumulative: Array.from({ length: blocks.hostage }, (_, i) => pagesToClear(curve, i + 1)),
           alone,
         }).toEqual(naive(owner, target))

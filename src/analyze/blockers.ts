@@ -20,7 +20,15 @@
  * Not here: whether there is room to move what must move (that is a prediction: load.ts and the engine).
  */
 
-import { OWNER_CLASSES, OWNER_COUNT, OWNER_HOLE } from './classify.ts'
+import { grouped } from '../base/text.ts'
+import {
+  OWNER_CLASSES,
+  OWNER_COUNT,
+  OWNER_FREE,
+  OWNER_HOLE,
+  OWNER_PCP,
+  OWNER_UNINITIALISED,
+} from './classify.ts'
 
 type BlockState = 'free' | 'huge' | 'obtainable' | 'hostage'
 
@@ -72,9 +80,14 @@ export interface BlockerFindings {
   readonly blocks: {
     readonly free: number
     readonly huge: number
+    /** Blocks in which all that is in use can move. */
     readonly obtainable: number
     readonly hostage: number
+    /** Memory whose struct pages are not initialised yet: the kernel will have it, and has it not. */
+    readonly notInitialised: number
   }
+  /** Blocks that compaction can get at most: the obtainable ones, and no more than the free pages make up. */
+  readonly obtainableAtMost: number
   /** By owner; most blocks unlocked first. */
   readonly owners: readonly OwnerBlockers[]
   /** By number of blockers, ascending; the last step is everything. */
@@ -140,6 +153,10 @@ export function findBlockers(owner: Uint8Array, target: BlockTarget): BlockerFin
     curve: curveOf(tally),
     heldByOnePage: tally.blocksByBlockers[1],
     wide: wideBlockers(owner, hostages, target.order),
+    obtainableAtMost: Math.min(
+      tally.blocks.obtainable,
+      Math.max(0, Math.floor(tally.freePages / 2 ** target.order) - tally.blocks.free),
+    ),
     pagesToMove: tally.obtainablePagesToMove,
     cheap: cheapSet(owner, hostages, target.order),
   }
@@ -196,7 +213,8 @@ function stateOfCounts(pages: number, used: number, huge: number, blockers: numb
 }
 
 class Tally {
-  readonly blocks = { free: 0, huge: 0, obtainable: 0, hostage: 0 }
+  readonly blocks = { free: 0, huge: 0, obtainable: 0, hostage: 0, notInitialised: 0 }
+  freePages = 0
   readonly pagesByOwner = new Float64Array(OWNER_COUNT)
   readonly blocksByOwner = new Float64Array(OWNER_COUNT)
   readonly unlockedByOwner = new Float64Array(OWNER_COUNT)
@@ -216,7 +234,12 @@ class Tally {
     const { inBlock } = this
     inBlock.fill(0)
     for (let pfn = start; pfn < end; pfn++) inBlock[owner[pfn]]++
+    this.freePages += inBlock[OWNER_FREE] + inBlock[OWNER_PCP]
     if (inBlock[OWNER_HOLE] > 0) return
+    if (inBlock[OWNER_UNINITIALISED] > 0 && inBlock[OWNER_UNINITIALISED] === end - start) {
+      this.blocks.notInitialised++
+      return
+    }
     let used = 0
     let huge = 0
     let movable = 0
@@ -416,7 +439,7 @@ const REMEDIES: Readonly<Record<string, Remedy>> = {
   hwpoison: { what: 'memory error: the page never comes back', command: '' },
   reserved: { what: 'boot memory: never moves; choose another range', command: '' },
   'memory map': {
-    what: 'struct pages: never move; boot with memory_hotplug.memmap_on_memory or choose another range',
+    what: 'struct pages: never move; choose another range',
     command: '',
   },
   'zero page': { what: 'never moves; choose another range', command: '' },
@@ -435,25 +458,28 @@ export function verdictOf(findings: BlockerFindings, hiddenPins = 0): string {
   return `${verdict} Up to ${pagesText(hiddenPins)} more are pinned, and this capture does not show which.`
 }
 
-function verdictOfMachine({ target, blocks, cheap, pagesToMove }: BlockerFindings): string {
-  const what = (count: number): string => `${count} ${nounOf(target.order, count)}`
-  const sentences: string[] = []
+function verdictOfMachine({ target, blocks, obtainableAtMost, cheap }: BlockerFindings): string {
+  const what = (count: number): string => `${grouped(count)} ${nounOf(target.order, count)}`
+  const size = (count: number): string => sizeText(count * 2 ** target.order)
+  const sentences = [
+    `${what(blocks.free)} free (${size(blocks.free)}), ${grouped(blocks.huge)} in use as huge pages.`,
+  ]
+  sentences.push(
+    obtainableAtMost === 0
+      ? 'Compaction can free no more.'
+      : `Compaction can free at most ${grouped(obtainableAtMost)} more (${size(obtainableAtMost)}): all that is free, put together.`,
+  )
   if (blocks.hostage > 0) {
-    const size = sizeText(cheap.blocks * 2 ** target.order)
     const verb = cheap.pages === 1 ? 'holds' : 'hold'
     sentences.push(
-      `${pagesText(cheap.pages)} ${verb} ${what(cheap.blocks)} (${size}) hostage: ${ownersText(cheap)}.`,
+      `${pagesText(cheap.pages)} ${verb} ${what(cheap.blocks)} (${size(cheap.blocks)}) hostage: ${ownersText(cheap)}.`,
     )
     if (cheap.blocks < blocks.hostage) {
-      sentences.push(`${blocks.hostage - cheap.blocks} more have over ${cheap.blockersMax} blockers each.`)
+      sentences.push(
+        `${grouped(blocks.hostage - cheap.blocks)} more have over ${cheap.blockersMax} blockers each.`,
+      )
     }
   } else sentences.push(`Nothing is held hostage at order ${target.order}.`)
-  sentences.push(`${what(blocks.free)} free, ${blocks.huge} in use as huge pages.`)
-  sentences.push(
-    blocks.obtainable === 0
-      ? 'Compaction can get no more.'
-      : `Compaction can get ${blocks.obtainable} more at most, by moving ${pagesText(pagesToMove)}, as far as there is room for them.`,
-  )
   return sentences.join(' ')
 }
 
@@ -465,7 +491,7 @@ function verdictOfRange({ target, blocks, owners, curve, cheap, pagesToMove }: B
     if (pagesToMove > 0) return `Nothing stops it: ${pagesText(pagesToMove)} have to move, and can.`
     return blocks.huge > 0 ? `In use as ${blocks.huge} huge pages, and nothing else.` : 'It is free.'
   }
-  const whose = owners.map(({ owner, pages }) => `${pages} ${OWNER_CLASSES[owner].name}`).join(', ')
+  const whose = owners.map(({ owner, pages }) => `${grouped(pages)} ${OWNER_CLASSES[owner].name}`).join(', ')
   const verb = everything.pages === 1 ? 'stops' : 'stop'
   const answer = `${pagesText(everything.pages)} ${verb} it: ${whose}.`
   if (total === 1) return answer
@@ -473,9 +499,9 @@ function verdictOfRange({ target, blocks, owners, curve, cheap, pagesToMove }: B
 }
 
 const ownersText = ({ owners }: CheapSet): string =>
-  owners.map(({ owner, pages }) => `${pages} ${OWNER_CLASSES[owner].name}`).join(', ')
+  owners.map(({ owner, pages }) => `${grouped(pages)} ${OWNER_CLASSES[owner].name}`).join(', ')
 
-const pagesText = (pages: number): string => `${pages} page${pages === 1 ? '' : 's'}`
+const pagesText = (pages: number): string => `${grouped(pages)} page${pages === 1 ? '' : 's'}`
 
 /** An order-9 block is what x86 maps as one huge page. */
 function nounOf(order: number, count: number): string {

@@ -360,6 +360,3 @@ function attributesOfWord(low: number, high: number, owner: number): number {
 
 const hasBit = (low: number, high: number, bit: number): boolean =>
   (bit < 32 ? (low >>> bit) & 1 : (high >>> (bit - 32)) & 1) === 1
-
-/** True if nothing has to be moved away from a page of this owner. */
-export const isFreeOwner = (owner: number): boolean => OWNER_CLASSES[owner].movability === 'free'

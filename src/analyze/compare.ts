@@ -11,7 +11,7 @@ import { bad, ok, type Result } from '../base/result.ts'
 import type { Capture } from '../capture/format/capture.ts'
 import { parseVmstat } from '../capture/format/vmstat.ts'
 import { pageblock_nr_pages } from '../mm/limits.ts'
-import { isFreeOwner } from './classify.ts'
+import { OWNER_FREE, OWNER_PCP } from './classify.ts'
 import { hugeBlocks } from './free_blocks.ts'
 import type { PageMap } from './page_map.ts'
 import { blocksOfZone, type FreeBlocks, machineBlocks, type Outcome } from './predict.ts'
@@ -62,7 +62,15 @@ export function actualBetween(before: Capture, after: Capture, mapAfter: PageMap
       'after',
       'vmstat',
       'its counters are lower than before',
-      'give the captures in the order of time',
+      'give two captures of one machine, in the order of time',
+    )
+  }
+  if (grown('compact_migrate_scanned') === 0) {
+    return bad(
+      'after',
+      'vmstat',
+      'no compaction ran between the captures',
+      'compact the machine, then capture it again',
     )
   }
   return ok({
@@ -102,7 +110,10 @@ export function predictionError(
 const percentOff = (predicted: number, actual: number): number =>
   actual === 0 ? (predicted === 0 ? 0 : 100) : (100 * (predicted - actual)) / actual
 
-/** Free pages, per-cpu ones included, of every pageblock that lies in a zone. */
+/**
+ * Free pages, per-cpu ones included, of every pageblock that lies in a zone. Memory whose struct pages are not
+ * initialised yet is in neither list: it is no free page on any side.
+ */
 function freeByPageblock(owner: Uint8Array, map: PageMap): number[] {
   const counts: number[] = []
   for (const zone of map.zones) {
@@ -110,7 +121,9 @@ function freeByPageblock(owner: Uint8Array, map: PageMap): number[] {
     for (let block = first; (block + 1) * pageblock_nr_pages <= zone.end; block++) {
       let free = 0
       const start = block * pageblock_nr_pages
-      for (let pfn = start; pfn < start + pageblock_nr_pages; pfn++) if (isFreeOwner(owner[pfn])) free++
+      for (let pfn = start; pfn < start + pageblock_nr_pages; pfn++) {
+        if (owner[pfn] === OWNER_FREE || owner[pfn] === OWNER_PCP) free++
+      }
       counts.push(free)
     }
   }

@@ -14,17 +14,28 @@
  * Not here: who owns a page and what type a pageblock is (page_map.ts).
  */
 
-import { forEachByte } from '../base/bytes.ts'
+import { assert } from '../base/assert.ts'
 import { FastCpu } from '../base/cpu.ts'
+import { listAddTail } from '../base/list.ts'
 import { bad, ok, type Result } from '../base/result.ts'
-import { mappingIdOf, type Pfn, pageblockAt, pcpIdOf, pfnOf, slotOf, vpnOf } from '../base/units.ts'
+import {
+  type Cells,
+  cellsOf,
+  mappingIdOf,
+  type Pfn,
+  pageblockAt,
+  pcpIdOf,
+  pfnOf,
+  slotOf,
+  vpnOf,
+} from '../base/units.ts'
 import {
   type Capture,
   type Column,
   PAGEBLOCK_ABSENT,
   PAGES_PER_PAGEBLOCK,
 } from '../capture/format/capture.ts'
-import { countWords, mapDictionary } from '../capture/format/column.ts'
+import { mapDictionary, sumOfWords } from '../capture/format/column.ts'
 import {
   KPF_ACTIVE,
   KPF_ANON,
@@ -142,7 +153,7 @@ const LRU_OWNERS = [
   OWNER_HUGE_FOLIO,
 ]
 
-function fates(): Uint8Array {
+const FATE: Uint8Array = (() => {
   const fate = new Uint8Array(OWNER_COUNT).fill(AS_IN_USE)
   fate[OWNER_HOLE] = AS_NOTHING
   fate[OWNER_UNINITIALISED] = AS_NOTHING
@@ -152,7 +163,13 @@ function fates(): Uint8Array {
   fate[OWNER_BALLOON] = AS_BALLOON
   for (const owner of LRU_OWNERS) fate[owner] = AS_LRU
   return fate
-}
+})()
+
+/** One bit an owner class, so that the loop that asks it of every page needs no table. */
+const LRU_OWNER_BITS = LRU_OWNERS.reduce((bits, owner) => bits | (1 << owner), 0)
+assert(OWNER_COUNT <= 32, 'load: an owner class is a bit of a word')
+
+const isOnLru = (owner: number): boolean => ((LRU_OWNER_BITS >>> owner) & 1) !== 0
 
 /** Value of `mapcount` for pages in use that have a page type. */
 function typesOfOwners(): Int32Array {
@@ -188,19 +205,22 @@ function engineFlags(low: number, high: number): number {
   return flags
 }
 
-/** What a flags word of an LRU folio means to the engine. */
-const IS_ANON = 1
-const IS_CACHED = 2
-const HAS_BUFFERS = 4
+/** What a flags word of an LRU folio means to the engine: `FACTS` cells a word. */
+const FACTS = 4
+/** PG_* bits. */
+const FACT_FLAGS = 0
+const FACT_MAPPING = 1
+/** LRU list. */
+const FACT_LIST = 2
+/** References of a single page without its mappings: 0 not cached, 1 cached, 2 cached with buffers. */
+const FACT_REFERENCES = 3
 
 /** Everything that the pass over the pages reads, looked up once a word. */
 interface Source {
   readonly map: PageMap
   readonly flagIndex: Uint8Array | Uint16Array
-  /** By flags word: PG_* bits; the LRU list of a folio with them; IS_* bits. */
-  readonly flagsOfWord: Int32Array
-  readonly lruOfWord: Int32Array
-  readonly traitsOfWord: Int32Array
+  /** `facts[word * FACTS + FACT_*]` */
+  readonly facts: Int32Array
   /** Mapcounts by pfn as words, and by word. A capture without them maps nothing. */
   readonly countIndex: Uint8Array | Uint16Array
   readonly countOfWord: Int32Array
@@ -212,24 +232,31 @@ interface Source {
 function sourceOf(map: PageMap, flags: Column, capture: Capture): Source {
   const count = capture.columns.get('mapcount')
   const refs = capture.columns.get('truth.refcount')
-  const flagsOfWord = mapDictionary(flags, engineFlags)
   return {
     map,
     flagIndex: flags.index,
-    flagsOfWord,
-    lruOfWord: flagsOfWord.map(folioLruList),
-    traitsOfWord: mapDictionary(flags, (low, high) => {
-      const isAnon = ((low >>> KPF_ANON) & 1) === 1
-      const bits = engineFlags(low, high)
-      if (isAnon) return (bits & PG_swapcache) === 0 ? IS_ANON : IS_ANON | IS_CACHED
-      return (bits & PG_private) === 0 ? IS_CACHED : IS_CACHED | HAS_BUFFERS
-    }),
+    facts: factsOf(flags),
     countIndex: count?.index ?? new Uint8Array(capture.pfnCount),
     countOfWord:
       count === undefined ? new Int32Array(1) : mapDictionary(count, (low, high) => (high === 0 ? low : 0)),
     refIndex: refs?.index,
     refOfWord: refs === undefined ? new Int32Array(1) : mapDictionary(refs, (low) => low),
   }
+}
+
+function factsOf({ dictionaryLow, dictionaryHigh }: Column): Int32Array {
+  const facts = new Int32Array(FACTS * dictionaryLow.length)
+  for (let word = 0; word < dictionaryLow.length; word++) {
+    const flags = engineFlags(dictionaryLow[word], dictionaryHigh[word])
+    const isAnon = ((dictionaryLow[word] >>> KPF_ANON) & 1) === 1
+    const at = FACTS * word
+    facts[at + FACT_FLAGS] = flags | PG_lru
+    facts[at + FACT_MAPPING] = isAnon ? ANON_MAPPING : FILE_MAPPING
+    facts[at + FACT_LIST] = folioLruList(flags)
+    if (isAnon) facts[at + FACT_REFERENCES] = (flags & PG_swapcache) === 0 ? 0 : 1
+    else facts[at + FACT_REFERENCES] = (flags & PG_private) === 0 ? 1 : 2
+  }
+  return facts
 }
 
 /**
@@ -252,8 +279,7 @@ export function loadMachine(capture: Capture, map: PageMap, options: LoadOptions
   createPool(mm, PGTY_zsmalloc, 'zsmalloc', ZSMALLOC_POOL)
   createPool(mm, PGTY_offline, 'balloon', BALLOON_POOL)
   loadPageblocks(mm, map)
-  loadPages(mm, source)
-  loadPcp(mm, source.map, zones)
+  loadPages(mm, source, zones)
   return ok(mm)
 }
 
@@ -318,17 +344,16 @@ function countForTables(
   flags: Column,
   mapcount: Column | undefined,
 ): { ptes: number; slots: number } {
-  const { map, traitsOfWord, countOfWord } = source
-  const fate = fates()
-  const slots = countWords(flags).reduce((sum, pages, word) => {
-    const isCached = (traitsOfWord[word] & IS_CACHED) !== 0 && fate[map.words.owner[word]] === AS_LRU
-    return isCached ? sum + pages : sum
-  }, 0)
-  const ptes =
-    mapcount === undefined
-      ? 0
-      : countWords(mapcount).reduce((sum, pages, word) => sum + pages * countOfWord[word], 0)
-  return { ptes, slots }
+  const { map, facts, countOfWord } = source
+  const isCached = (word: number): boolean => facts[FACTS * word + FACT_REFERENCES] !== 0
+  const lruPages = (wanted: (word: number) => boolean): number =>
+    sumOfWords(
+      flags,
+      Int32Array.from(map.words.owner, (owner, word) => (isOnLru(owner) && wanted(word) ? 1 : 0)),
+    )
+  // An uncached page has a pte even where the capture counts none: see LruLoader.
+  const counted = mapcount === undefined ? 0 : sumOfWords(mapcount, countOfWord)
+  return { slots: lruPages(isCached), ptes: counted + lruPages((word) => !isCached(word)) }
 }
 
 function loadPageblocks(mm: Mm, map: PageMap): void {
@@ -348,38 +373,50 @@ function loadPageblocks(mm: Mm, map: PageMap): void {
   }
 }
 
-/** The one pass: every page of every zone, by its owner. */
-function loadPages(mm: Mm, source: Source): void {
+/** The one pass: every page of every zone, by its owner. A pageblock a call, where V8 takes up the compiled function. */
+function loadPages(mm: Mm, source: Source, zones: readonly ZoneinfoZone[]): void {
   const lru = new LruLoader(mm, source)
-  const { owner, order, zones } = source.map
-  const fate = fates()
   const type = typesOfOwners()
-  for (const zone of zones) {
+  source.map.zones.forEach((zone, i) => {
+    const pass: Pass = { mm, map: source.map, type, lru, pcp: new PcpLoader(mm, i, zones[i]) }
     for (let at = zone.start; at < zone.end; ) {
-      const who = owner[at]
-      switch (fate[who]) {
-        case AS_LRU:
-          at = lru.loadRun(at, zone.end, fate)
-          break
-        case AS_FREE:
-          addFreeBlock(mm, pfnOf(at), order[at])
-          at += 1 << order[at]
-          break
-        case AS_IN_USE:
-          at += loadInUse(mm, pfnOf(at), type[who], order[at])
-          break
-        case AS_ZSMALLOC:
-          loadPoolPage(mm, pfnOf(at++), ZSMALLOC_POOL, PGTY_zsmalloc)
-          break
-        case AS_BALLOON:
-          loadPoolPage(mm, pfnOf(at++), BALLOON_POOL, PGTY_offline)
-          break
-        default:
-          at++ // a hole, or per-cpu free: loadPcp()
-      }
+      const end = Math.min(at - (at % pageblock_nr_pages) + pageblock_nr_pages, zone.end)
+      at = loadBlock(pass, at, end)
     }
+  })
+}
+
+/** The pass over one zone. */
+interface Pass {
+  readonly mm: Mm
+  readonly map: PageMap
+  /** typesOfOwners() */
+  readonly type: Int32Array
+  readonly lru: LruLoader
+  readonly pcp: PcpLoader
+}
+
+/** Loads what begins in [start, end). Gives where the last of it ends. */
+function loadBlock({ mm, map, type, lru, pcp }: Pass, start: number, end: number): number {
+  const { owner, order } = map
+  let at = start
+  while (at < end) {
+    const who = owner[at]
+    if (isOnLru(who)) at = lru.load(at, end)
+    else if (who === OWNER_FREE) {
+      addFreeBlock(mm, pfnOf(at), order[at])
+      at += 1 << order[at]
+    } else if (FATE[who] === AS_IN_USE) at += loadInUse(mm, pfnOf(at), type[who], order[at])
+    else loadRare(mm, pcp, pfnOf(at++), FATE[who])
   }
-  lru.finish()
+  return at
+}
+
+/** A page of a kind that is rare: in a function of its own, or the loop would be compiled anew when the first one comes. */
+function loadRare(mm: Mm, pcp: PcpLoader, pfn: Pfn, fate: number): void {
+  if (fate === AS_PCP) pcp.load(pfn)
+  else if (fate === AS_ZSMALLOC) loadPoolPage(mm, pfn, ZSMALLOC_POOL, PGTY_zsmalloc)
+  else if (fate === AS_BALLOON) loadPoolPage(mm, pfn, BALLOON_POOL, PGTY_offline)
 }
 
 /** A page that its driver can move. */
@@ -408,117 +445,218 @@ function loadInUse(mm: Mm, pfn: Pfn, type: number, order: number): number {
 /** Files of the capture are one address space: which file a page belongs to is not shown. */
 const FILE_MAPPING = fileMapping(mappingIdOf(MAPPING_FIRST_FILE))
 
-/** Loads LRU folios in order of address: flags, mapping, references, ptes, cache slots, LRU lists. */
+/**
+ * Loads LRU folios in order of address: flags, mapping, references, ptes, cache slots, LRU lists.
+ *
+ * An anonymous folio outside the swap cache is mapped, or it would have been freed. Where the capture counts no
+ * mapping it was read before the page was mapped (kpagecount is read before kpageflags): it gets one.
+ *
+ * Single pages, which are nearly all, are written through one view of the arena, each column from where it begins: in
+ * every turn of a loop V8 checks each typed array anew (measured on 6.5 M pages: 60 ms with an array a column, so 44).
+ */
 class LruLoader {
   private readonly mm: Mm
   private readonly source: Source
+  private readonly cells: Int32Array
+  private readonly at: ColumnStarts
   private nextVpn = 1
   private nextSlot = 1
-  /** Last folio of each LRU list so far, by node and list; the list's head before the first. */
-  private readonly last: Int32Array
 
   constructor(mm: Mm, source: Source) {
     this.mm = mm
     this.source = source
-    this.last = new Int32Array(mm.nodes * NR_LRU_LISTS)
-    for (let i = 0; i < this.last.length; i++) this.last[i] = this.headOf(i)
+    this.cells = new Int32Array(mm.arena.buffer)
+    this.at = columnStarts(mm)
   }
 
   /** Loads LRU folios from `start` up to the first page that is none, or `end`. Gives where it stopped. */
-  loadRun(start: number, end: number, fate: Uint8Array): number {
-    const { mm, source, last } = this
-    const { owner, order } = source.map
-    const { flagIndex, flagsOfWord, lruOfWord, traitsOfWord, countIndex, countOfWord } = source
-    const { flags, refcount, mapcount, mapping, rmap, links, pte, pteNext, cache, nrLru } = mm
-    const firstList = nodeOf(mm, pfnOf(start)) * NR_LRU_LISTS
+  load(start: number, end: number): number {
+    const { owner, order } = this.source.map
+    let at = this.loadSingles(start, end)
+    while (at < end && isOnLru(owner[at])) {
+      at += this.loadLarge(pfnOf(at), order[at])
+      at = this.loadSingles(at, end)
+    }
+    return at
+  }
+
+  /** The same for folios of one page. It says again what loadLarge() and listAddTail() do: a call would look up their arrays. */
+  private loadSingles(start: number, end: number): number {
+    const { cells } = this
+    const { flags, refcount, mapcount, mapping, slots, rmap, links, pte, pteNext, cache, nrLru } = this.at
+    const { flagIndex, facts, countIndex, countOfWord } = this.source
+    const { owner, order } = this.source.map
+    const firstList = nodeOf(this.mm, pfnOf(start)) * NR_LRU_LISTS
+    const firstHead = this.at.lruHeads + firstList
     let { nextVpn, nextSlot } = this
     let at = start
-    for (; at < end && fate[owner[at]] === AS_LRU; at++) {
-      const pfn = pfnOf(at)
-      const word = flagIndex[at]
-      const traits = traitsOfWord[word]
-      // A tail without its head was torn off while the flags were read: it is a page of its own.
-      const pages = order[at] === ORDER_TAIL ? 1 : 1 << order[at]
-      let pageFlags = flagsOfWord[word] | PG_lru
-      let references = 0
-      if ((traits & IS_CACHED) !== 0) {
-        mm.private[pfn] = nextSlot
-        cache[slotOf(nextSlot)] = pfn
-        nextSlot += pages
-        references = (traits & HAS_BUFFERS) === 0 ? pages : pages + 1
+    for (; at < end && isOnLru(owner[at]) && isSingle(order[at]); at++) {
+      const word = FACTS * flagIndex[at]
+      cells[flags + at] = facts[word + FACT_FLAGS]
+      cells[mapping + at] = facts[word + FACT_MAPPING]
+      let references = facts[word + FACT_REFERENCES]
+      if (references !== 0) {
+        cells[slots + at] = nextSlot
+        cells[cache + nextSlot++] = at
       }
-      mapping[pfn] = (traits & IS_ANON) === 0 ? FILE_MAPPING : ANON_MAPPING
-      for (let page = pfn; page < at + pages; page = pfnOf(page + 1)) {
-        const count = countOfWord[countIndex[page]]
-        if (count === 0) continue
-        // Each mapping gets a pte of its own: which one it is in the machine, the capture does not show.
-        mapcount[page] = count
+      const count = countOfWord[countIndex[at]] || (references === 0 ? 1 : 0) // see above
+      if (count !== 0) {
         references += count
+        // As mapPage().
+        cells[mapcount + at] = count
+        let first = 0
         for (let i = 0; i < count; i++) {
-          const vpn = vpnOf(nextVpn++)
-          pte[vpn] = presentPte(page)
-          pteNext[vpn] = rmap[page]
-          rmap[page] = vpn
+          cells[pte + nextVpn] = presentPte(pfnOf(at))
+          cells[pteNext + nextVpn] = first
+          first = nextVpn++
         }
+        cells[rmap + at] = first
       }
-      if (pages > 1) {
-        pageFlags |= PG_head | (order[at] << COMPOUND_ORDER_SHIFT)
-        for (let tail = pfnOf(at + 1); tail < at + pages; tail = pfnOf(tail + 1)) {
-          flags[tail] = COMPOUND_TAIL
-          mm.private[tail] = pfn
-        }
-      }
-      if (owner[at] === OWNER_PINNED) references = this.pinnedReferences(pfn, references)
-      flags[pfn] = pageFlags
-      refcount[pfn] = references === 0 ? 1 : references // unmapped and uncached: who holds it is not shown
-      const list = firstList + lruOfWord[word]
-      const prev = last[list]
-      links[2 * at + 1] = prev
-      links[2 * prev] = at
-      last[list] = at
-      nrLru[list] += pages
-      at += pages - 1
+      if (owner[at] === OWNER_PINNED) references = this.pinnedReferences(at, references)
+      cells[refcount + at] = references
+      // As listAddTail().
+      const list = facts[word + FACT_LIST]
+      const head = links + 2 * (firstHead + list)
+      const last = cells[head + 1]
+      cells[links + 2 * at] = firstHead + list
+      cells[links + 2 * at + 1] = last
+      cells[links + 2 * last] = at
+      cells[head + 1] = at
+      cells[nrLru + firstList + list]++
     }
     this.nextVpn = nextVpn
     this.nextSlot = nextSlot
     return at
   }
 
-  private pinnedReferences(pfn: Pfn, accounted: number): number {
-    const { refIndex, refOfWord } = this.source
-    return Math.max(accounted + 1, refIndex === undefined ? 0 : refOfWord[refIndex[pfn]])
+  /** A folio of several pages. Gives how many. */
+  private loadLarge(pfn: Pfn, order: number): number {
+    const { flagIndex, facts, countIndex, countOfWord } = this.source
+    const { flags, refcount, mapping, cache } = this.mm
+    const word = FACTS * flagIndex[pfn]
+    const pages = 1 << order
+    let references = facts[word + FACT_REFERENCES]
+    if (references !== 0) {
+      this.mm.private[pfn] = this.nextSlot
+      cache[slotOf(this.nextSlot)] = pfn
+      this.nextSlot += pages
+      references += pages - 1
+    }
+    for (let page = pfn; page < pfn + pages; page = pfnOf(page + 1)) {
+      const count = countOfWord[countIndex[page]]
+      if (count === 0) continue
+      references += count
+      this.mapPage(page, count)
+    }
+    if (references === 0) {
+      references = 1 // as of a single page
+      this.mapPage(pfn, 1)
+    }
+    if (this.source.map.owner[pfn] === OWNER_PINNED) references = this.pinnedReferences(pfn, references)
+    flags[pfn] = facts[word + FACT_FLAGS] | PG_head | (order << COMPOUND_ORDER_SHIFT)
+    mapping[pfn] = facts[word + FACT_MAPPING]
+    refcount[pfn] = references
+    this.loadTails(pfn, pages)
+    const list = nodeOf(this.mm, pfn) * NR_LRU_LISTS + facts[word + FACT_LIST]
+    listAddTail(this.mm.links, pfn, this.at.lruHeads + list)
+    this.mm.nrLru[list] += pages
+    return pages
   }
 
-  /** Closes the lists. */
-  finish(): void {
-    for (let list = 0; list < this.last.length; list++) {
-      const head = this.headOf(list)
-      this.mm.links[2 * this.last[list]] = head
-      this.mm.links[2 * head + 1] = this.last[list]
+  private loadTails(pfn: number, pages: number): void {
+    const { cells } = this
+    const { flags, slots } = this.at
+    for (let tail = pfn + 1; tail < pfn + pages; tail++) {
+      cells[flags + tail] = COMPOUND_TAIL
+      cells[slots + tail] = pfn
     }
   }
 
-  private headOf(list: number): number {
-    return this.mm.lruList(Math.floor(list / NR_LRU_LISTS), list % NR_LRU_LISTS)
+  /** Each mapping gets a pte of its own: which one it is in the machine, the capture does not show. */
+  private mapPage(page: Pfn, count: number): void {
+    const { mapcount, rmap, pte, pteNext } = this.mm
+    mapcount[page] = count
+    // Not from rmap[page], which is 0: reading a cell of the fresh arena first would cost two page faults, not one.
+    let first = 0
+    for (let i = 0; i < count; i++) {
+      const vpn = vpnOf(this.nextVpn++)
+      pte[vpn] = presentPte(page)
+      pteNext[vpn] = first
+      first = vpn
+    }
+    rmap[page] = first
+  }
+
+  private pinnedReferences(at: number, accounted: number): number {
+    const { refIndex, refOfWord } = this.source
+    return Math.max(accounted + 1, refIndex === undefined ? 0 : refOfWord[refIndex[at]])
   }
 }
 
-/** Per-cpu free pages: on the lists of the cpus, as many on each as zoneinfo says, by address. */
-function loadPcp(mm: Mm, { owner }: PageMap, zones: readonly ZoneinfoZone[]): void {
-  zones.forEach((zone, i) => {
-    const counts = zone.pagesets.map((set) => set.count)
-    const end = Math.min(zone.startPfn + zone.spanned, owner.length)
-    let cpu = 0
-    let onThisCpu = 0
-    forEachByte(owner, OWNER_PCP, zone.startPfn, end, (at) => {
-      while (cpu < counts.length - 1 && onThisCpu >= counts[cpu]) {
-        cpu++
-        onThisCpu = 0
-      }
-      addPcpPage(mm, pcpIdOf(i * mm.cpus + cpu), pfnOf(at))
-      onThisCpu++
-    })
-  })
+/** First cell in the arena of each column that LRU folios have a part in. */
+interface ColumnStarts {
+  readonly flags: number
+  readonly refcount: number
+  readonly mapcount: number
+  readonly mapping: number
+  /** `private`: the first cache slot of a head, the head of a tail. */
+  readonly slots: number
+  readonly rmap: number
+  readonly links: number
+  readonly pte: number
+  readonly pteNext: number
+  readonly cache: number
+  readonly nrLru: number
+  /** Not a cell: the first head of an LRU list. Heads are in the order of `nrLru`. */
+  readonly lruHeads: number
+}
+
+function columnStarts(mm: Mm): ColumnStarts {
+  return {
+    flags: startOf(mm.flags),
+    refcount: startOf(mm.refcount),
+    mapcount: startOf(mm.mapcount),
+    mapping: startOf(mm.mapping),
+    slots: startOf(mm.private),
+    rmap: startOf(mm.rmap),
+    links: startOf(mm.links),
+    pte: startOf(mm.pte),
+    pteNext: startOf(mm.pteNext),
+    cache: startOf(mm.cache),
+    nrLru: startOf(mm.nrLru),
+    lruHeads: mm.lruList(0, 0),
+  }
+}
+
+const startOf = <I extends number>(column: Cells<I>): number =>
+  cellsOf(column).byteOffset / Int32Array.BYTES_PER_ELEMENT
+
+/** A tail without its head was torn off while the flags were read: it is a page of its own. */
+const isSingle = (order: number): boolean => order === 0 || order === ORDER_TAIL
+
+/** Per-cpu free pages of one zone: on the lists of the cpus, as many on each as zoneinfo says, by address. */
+class PcpLoader {
+  private readonly mm: Mm
+  private readonly zone: number
+  private readonly counts: readonly number[]
+  private cpu = 0
+  private onThisCpu = 0
+
+  constructor(mm: Mm, zone: number, { pagesets }: ZoneinfoZone) {
+    this.mm = mm
+    this.zone = zone
+    this.counts = pagesets.map((set) => set.count)
+  }
+
+  /** Loads the next page by address. */
+  load(pfn: Pfn): void {
+    while (this.cpu < this.counts.length - 1 && this.onThisCpu >= this.counts[this.cpu]) {
+      this.cpu++
+      this.onThisCpu = 0
+    }
+    addPcpPage(this.mm, pcpIdOf(this.zone * this.mm.cpus + this.cpu), pfn)
+    this.onThisCpu++
+  }
 }
 
 /** A cpu for which waiting lets I/O that was under way when the memory was captured complete. */

@@ -26,6 +26,7 @@
  * @kernel include/linux/mmzone.h enum migratetype v6.18; evidence: captures/, scores in pageblock_types.test.ts
  */
 
+import { quadsOf } from '../base/bytes.ts'
 import {
   type Column,
   PAGEBLOCK_ABSENT,
@@ -43,7 +44,6 @@ import {
   OWNER_BALLOON,
   OWNER_BUFFER,
   OWNER_CLASSES,
-  OWNER_COUNT,
   OWNER_FREE,
   OWNER_HOLE,
   OWNER_KERNEL,
@@ -56,7 +56,7 @@ import {
   OWNER_ZSMALLOC,
   OWNER_ZSMALLOC_FIXED,
 } from './classify.ts'
-import { MAX_ORDER, orderAt } from './free_blocks.ts'
+import { MAX_ORDER, ORDERS, orderAt } from './free_blocks.ts'
 
 /** Pages of each owner in each pageblock: `census[block * CENSUS_STRIDE + owner]`. */
 export type BlockCensus = Uint16Array
@@ -65,18 +65,35 @@ export const CENSUS_STRIDE = 32
 /** Order of a pageblock. */
 export const PAGEBLOCK_ORDER = 31 - Math.clz32(PAGES_PER_PAGEBLOCK)
 
-/** Counts owners by pageblock. */
+/** Counts owners by pageblock. `owner` begins its buffer. */
 export function countBlocks(owner: Uint8Array): BlockCensus {
   const census = new Uint16Array(Math.ceil(owner.length / PAGES_PER_PAGEBLOCK) * CENSUS_STRIDE)
-  for (let block = 0; block * CENSUS_STRIDE < census.length; block++) countBlock(census, owner, block)
+  const quads = quadsOf(owner)
+  const whole = Math.floor(owner.length / PAGES_PER_PAGEBLOCK)
+  for (let block = 0; block < whole; block++) countBlock(census, quads, block)
+  for (let pfn = whole * PAGES_PER_PAGEBLOCK; pfn < owner.length; pfn++)
+    census[whole * CENSUS_STRIDE + owner[pfn]]++
   return census
 }
 
-/** One call a block, so that the compiled function is taken up early. */
-function countBlock(census: BlockCensus, owner: Uint8Array, block: number): void {
+/**
+ * One call a block, so that the compiled function is taken up early. Neighbours mostly have one owner: adding to the
+ * cell just written would wait for that write.
+ */
+function countBlock(census: BlockCensus, quads: Int32Array, block: number): void {
   const at = block * CENSUS_STRIDE
-  const end = Math.min((block + 1) * PAGES_PER_PAGEBLOCK, owner.length)
-  for (let pfn = block * PAGES_PER_PAGEBLOCK; pfn < end; pfn++) census[at + owner[pfn]]++
+  const end = ((block + 1) * PAGES_PER_PAGEBLOCK) / 4
+  for (let quad = (block * PAGES_PER_PAGEBLOCK) / 4; quad < end; quad++) {
+    const four = quads[quad]
+    const first = four & 0xff
+    if (four === Math.imul(first, 0x01010101)) census[at + first] += 4
+    else {
+      census[at + first]++
+      census[at + ((four >>> 8) & 0xff)]++
+      census[at + ((four >>> 16) & 0xff)]++
+      census[at + (four >>> 24)]++
+    }
+  }
 }
 
 /** What pagetypeinfo says of one zone. */
@@ -159,17 +176,20 @@ interface Ranked {
 
 function inferZone(type: Uint8Array, owner: Uint8Array, census: BlockCensus, zone: ZoneTypeCounts): void {
   const ranked: Ranked[] = []
+  const { blocks } = zone
+  const leastScore = blocks ? 0 : SCORE_TYPED
+  const listed = unmovablePerMille(zone)
   const last = Math.ceil(zone.end / PAGES_PER_PAGEBLOCK)
   for (let block = Math.floor(zone.start / PAGES_PER_PAGEBLOCK); block < last; block++) {
     if (census[block * CENSUS_STRIDE + OWNER_HOLE] === PAGES_PER_PAGEBLOCK) continue
     type[block] = PAGEBLOCK_MOVABLE
-    ranked.push({ block, score: unmovableScore(block, owner, census, zone) })
+    const score = unmovableScore(block, owner, census, zone, listed)
+    if (score >= leastScore) ranked.push({ block, score })
   }
-  const { blocks } = zone
   const unmovable = blocks ? sum(blocks) - blocks[PAGEBLOCK_MOVABLE] - blocks[PAGEBLOCK_CMA] : ranked.length
   const wanted = withoutMemmap(ranked, unmovable)
   wanted.sort((a, b) => b.score - a.score || a.block - b.block)
-  const taken = wanted.slice(0, unmovable).filter(({ score }) => score >= (blocks ? 0 : SCORE_TYPED))
+  const taken = wanted.slice(0, unmovable)
 
   // The second cut: the most slab-like of them are reclaimable.
   const reclaimable = blocks ? blocks[PAGEBLOCK_RECLAIMABLE] : 0
@@ -200,7 +220,13 @@ const SCORE_BUFFERS = 20_000
 const SCORE_FREE_LISTS = 10_000
 const SCORE_DRIVER = 5_000
 
-function unmovableScore(block: number, owner: Uint8Array, census: BlockCensus, zone: ZoneTypeCounts): number {
+function unmovableScore(
+  block: number,
+  owner: Uint8Array,
+  census: BlockCensus,
+  zone: ZoneTypeCounts,
+  perMille: readonly number[],
+): number {
   const at = block * CENSUS_STRIDE
   const typed = census[at + OWNER_SLAB] + census[at + OWNER_PGTABLE]
   const untyped = census[at + OWNER_UNTYPED] + census[at + OWNER_KERNEL]
@@ -212,7 +238,8 @@ function unmovableScore(block: number, owner: Uint8Array, census: BlockCensus, z
   if (untyped === PAGES_PER_PAGEBLOCK) return SCORE_UNTYPED
   if (lru > 0 && lru >= untyped) return -lru
   if (buffers * 2 > PAGES_PER_PAGEBLOCK) return SCORE_BUFFERS + buffers
-  const listed = freeListScore(block, owner, zone)
+  const largest = largestFreeOrder(block, owner, census, zone.end)
+  const listed = largest < 0 ? 0 : perMille[largest]
   if (listed >= 500) return SCORE_FREE_LISTS + listed
   if (driver > 0 && lru === 0) return SCORE_DRIVER + driver
   const free = census[at + OWNER_FREE]
@@ -245,21 +272,32 @@ function driverPages(census: BlockCensus, at: number): number {
   )
 }
 
+const LRU_OWNERS: readonly number[] = Array.from(OWNER_CLASSES.keys()).filter(
+  (owner) => OWNER_CLASSES[owner].movability === 'movable_if_unpinned',
+)
+
 function lruPages(census: BlockCensus, at: number): number {
   let pages = 0
-  for (let owner = 0; owner < OWNER_COUNT; owner++) {
-    if (OWNER_CLASSES[owner].movability === 'movable_if_unpinned') pages += census[at + owner]
-  }
+  for (const owner of LRU_OWNERS) pages += census[at + owner]
   return pages
 }
 
-/**
- * Per mille of the free blocks of one order that are on unmovable or reclaimable lists, for the order of the largest free
- * block that reaches into this pageblock.
- */
-function freeListScore(block: number, owner: Uint8Array, zone: ZoneTypeCounts): number {
+/** Per mille of the free blocks of each order that are on unmovable or reclaimable lists. */
+function unmovablePerMille({ free }: ZoneTypeCounts): number[] {
+  return Array.from({ length: ORDERS }, (_, order) => {
+    const movable = free[PAGEBLOCK_MOVABLE]?.[order] ?? 0
+    const unmovable = (free[PAGEBLOCK_UNMOVABLE]?.[order] ?? 0) + (free[PAGEBLOCK_RECLAIMABLE]?.[order] ?? 0)
+    return unmovable === 0 ? 0 : Math.floor((unmovable * 1000) / (unmovable + movable))
+  })
+}
+
+/** Order of the largest free block that reaches into this pageblock, or -1. */
+function largestFreeOrder(block: number, owner: Uint8Array, census: BlockCensus, zoneEnd: number): number {
   const start = block * PAGES_PER_PAGEBLOCK
-  const end = Math.min(start + PAGES_PER_PAGEBLOCK, zone.end)
+  const end = Math.min(start + PAGES_PER_PAGEBLOCK, zoneEnd)
+  const free = census[block * CENSUS_STRIDE + OWNER_FREE]
+  if (free === 0) return -1
+  if (free === PAGES_PER_PAGEBLOCK && end - start === free) return orderOfWholeFreeBlock(block, census)
   let largest = -1
   let pfn = start
   while (pfn < end) {
@@ -275,21 +313,17 @@ function freeListScore(block: number, owner: Uint8Array, zone: ZoneTypeCounts): 
       at += 1 << order
     }
   }
-  if (largest < 0) return 0
-  if (largest === PAGEBLOCK_ORDER) largest = orderOfWholeFreeBlock(block, owner)
-  const movable = zone.free[PAGEBLOCK_MOVABLE]?.[largest] ?? 0
-  const unmovable =
-    (zone.free[PAGEBLOCK_UNMOVABLE]?.[largest] ?? 0) + (zone.free[PAGEBLOCK_RECLAIMABLE]?.[largest] ?? 0)
-  return unmovable === 0 ? 0 : Math.floor((unmovable * 1000) / (unmovable + movable))
+  return largest
 }
 
 /** Order of the free block that a wholly free pageblock is, or is half of. */
-function orderOfWholeFreeBlock(block: number, owner: Uint8Array): number {
+function orderOfWholeFreeBlock(block: number, census: BlockCensus): number {
   let order = PAGEBLOCK_ORDER
   for (; order < MAX_ORDER; order++) {
-    const size = 2 ** (order + 1)
-    const start = Math.floor((block * PAGES_PER_PAGEBLOCK) / size) * size
-    for (let pfn = start; pfn < start + size; pfn++) if (owner[pfn] !== OWNER_FREE) return order
+    const blocks = 2 ** (order + 1 - PAGEBLOCK_ORDER)
+    const first = block - (block % blocks)
+    for (let other = first; other < first + blocks; other++)
+      if (census[other * CENSUS_STRIDE + OWNER_FREE] !== PAGES_PER_PAGEBLOCK) return order
   }
   return order
 }

@@ -1,10 +1,10 @@
 /**
  * Prediction: the captured machine is loaded into the engine, and the real algorithm runs on it.
  *
- * What a capture does not tell is assumed both ways: the same compaction is run once more with the
- * opposite assumption, and `low` and `high` are the least and the most of all runs. They say how much the
- * answer hangs on what is not known, and are no confidence interval: what the kernel gets may lie outside.
- * Two assumptions matter: pins that a capture without references cannot show (the kernel counts them, so
+ * What a capture does not tell is assumed as is most likely, and then the other way: the same compaction is
+ * run once more for each other assumption, and `low` and `high` are the least and the most of all runs.
+ * They say how much the answer hangs on what is not known, and are no confidence interval: what the kernel
+ * gets may lie outside. Two assumptions matter: pins that a capture without references cannot show (the kernel counts them, so
  * as many are scattered over anonymous memory), and pages on per-cpu lists, which return to the free lists
  * at any moment.
  *
@@ -12,9 +12,11 @@
  * assumption covers that: the status says so.
  */
 
+import { assert } from '../base/assert.ts'
 import type { Cpu } from '../base/cpu.ts'
 import { Prng } from '../base/prng.ts'
 import { ok, type Result } from '../base/result.ts'
+import { grouped } from '../base/text.ts'
 import { nidOf, pfnOf } from '../base/units.ts'
 import type { Capture } from '../capture/format/capture.ts'
 import {
@@ -70,6 +72,8 @@ export interface Prediction {
   readonly pagesMigrated: Range
   /** Huge pages obtainable: free blocks of order 9 plus two for each of order 10, per-cpu pages merged in. */
   readonly hugeBlocks: Range
+  /** What the outcome assumes beyond what the capture shows, in words; empty: nothing. */
+  readonly assumed: string
   /** What else was assumed for `low` and `high`, in words. */
   readonly uncertain: readonly string[]
 }
@@ -98,25 +102,26 @@ export function predictCompaction(
   map: PageMap,
   options: PredictOptions = {},
 ): Result<Prediction> {
-  const loaded = loadMachine(capture, map, options)
-  if (!loaded.ok) return loaded
-  const outcome = compactMachine(loaded.value, map)
-  const variants = assumptions(map, options.seed ?? 1)
-  const outcomes = [outcome]
-  for (const { apply } of variants) {
+  const outcomes: Outcome[] = []
+  const assumed = assumptions(map, options.seed ?? 1)
+  let rules: KernelRules | undefined
+  for (const { apply } of assumed) {
     const machine = loadMachine(capture, map, options)
     if (!machine.ok) return machine
+    rules = machine.value.rules
     apply(captureCpu(), machine.value)
     outcomes.push(compactMachine(machine.value, map))
   }
+  assert(rules !== undefined, 'predict: something is assumed')
   return ok({
-    outcome,
-    rules: loaded.value.rules,
+    outcome: outcomes[0],
+    rules,
+    assumed: assumed[0].name,
     pagesMigrated: rangeOf(
       outcomes.map(({ zones }) => zones.reduce((sum, zone) => sum + zone.pagesMigrated, 0)),
     ),
     hugeBlocks: rangeOf(outcomes.map(({ zones }) => hugeBlocks(machineBlocks(zones).freeBlocksDrained))),
-    uncertain: variants.map(({ name }) => name),
+    uncertain: assumed.slice(1).map(({ name }) => name),
   })
 }
 
@@ -166,17 +171,31 @@ interface Assumption {
   readonly apply: (cpu: Cpu, mm: Mm) => void
 }
 
-/** What could as well be the case, given what the capture leaves open. */
-function assumptions(map: PageMap, seed: number): Assumption[] {
-  const found: Assumption[] = [{ name: 'per-cpu pages return to the free lists first', apply: drainAllPages }]
-  const pins = map.inferred.pinsOutstanding ?? 0
-  if (!map.inferred.pinsVisible && pins > 0) {
-    found.push({
-      name: `${pins} pages that the kernel counts as pinned are spread over anonymous memory`,
-      apply: (cpu, mm) => scatterPins(cpu, mm, pins, new Prng(seed)),
-    })
+/**
+ * What may be the case, given what the capture leaves open: first what is most likely, then what could as well be.
+ *
+ * Pins that the kernel counts and the capture does not show are somewhere: that they are scattered over single
+ * anonymous pages is likelier than that there are none.
+ */
+function assumptions(map: PageMap, seed: number): readonly [Assumption, ...Assumption[]] {
+  const hidden = map.inferred.pinsVisible ? 0 : (map.inferred.pinsOutstanding ?? 0)
+  const pin = (cpu: Cpu, mm: Mm): void => scatterPins(cpu, mm, hidden, new Prng(seed))
+  const asCaptured: Assumption = {
+    name:
+      hidden > 0
+        ? `${grouped(hidden)} pages that the kernel counts as pinned are spread over anonymous memory`
+        : '',
+    apply: pin,
   }
-  return found
+  const drained: Assumption = {
+    name: 'per-cpu pages return to the free lists first',
+    apply(cpu, mm) {
+      pin(cpu, mm)
+      drainAllPages(cpu, mm)
+    },
+  }
+  const unpinned: Assumption = { name: 'no page is pinned', apply() {} }
+  return hidden > 0 ? [asCaptured, drained, unpinned] : [asCaptured, drained]
 }
 
 /** Gives all per-cpu pages back to the free lists. @kernel mm/page_alloc.c drain_all_pages() v6.18 */

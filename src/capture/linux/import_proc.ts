@@ -52,6 +52,8 @@ export function importProc(dir: string, options: ImportOptions): Result<Capture>
     const bytes = readPlainOrGzip(path)
     if (!bytes) continue
     if (!bytes.ok) return bytes
+    // A kernel without memory cgroups has no such file, and a shell's redirection leaves an empty one.
+    if (name === 'cgroup' && bytes.value.length === 0) continue
     const column = columnOfWords(path, bytes.value)
     if (!column.ok) return column
     if (name === 'flags') pfnCount = column.value.index.length

@@ -2,7 +2,7 @@
  * Raw files of an import: whole files, gunzipped if need be, with errors that a person can act on.
  */
 
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { gunzipSync } from 'node:zlib'
 import { bad, ok, type Result } from '../../base/result.ts'
 
@@ -12,6 +12,10 @@ const DEFLATE_RATIO_MAX = 1032
 /** The bytes of the file at `path`. */
 export function readWholeFile(path: string): Result<Uint8Array> {
   try {
+    const status = statSync(path)
+    if (status.isCharacterDevice() || status.isBlockDevice()) {
+      return bad(path, 'opening', 'it is a device', 'name a file')
+    }
     return ok(plain(readFileSync(path)))
   } catch (cause) {
     return bad(path, 'opening', describeCause(cause), 'check the path and its permissions')
