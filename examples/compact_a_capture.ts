@@ -5,11 +5,10 @@
  */
 
 import { buildPageMap, captureCpu, loadMachine } from '../src/analyze/index.ts'
-import { nidOf } from '../src/base/units.ts'
 import { readCaptureFile } from '../src/capture/linux/index.ts'
-import { compactNode } from '../src/mm/index.ts'
+import { compactNode, nidOf } from '../src/mm/index.ts'
 
-/** Pages that compaction moves on the captured machine, by zone. */
+/** Pages that compaction moves on the captured machine, by node and zone. */
 export function movedByZone(path: string): Map<string, number> {
   const capture = readCaptureFile(path)
   if (!capture.ok) throw new Error(capture.error.what)
@@ -18,9 +17,13 @@ export function movedByZone(path: string): Map<string, number> {
   const machine = loadMachine(capture.value, map.value)
   if (!machine.ok) throw new Error(machine.error.what)
 
+  const mm = machine.value
+  const cpu = captureCpu()
   const moved = new Map<string, number>()
-  for (const { zone, cc } of compactNode(captureCpu(), machine.value, nidOf(0))) {
-    moved.set(machine.value.zoneSpecs[zone].name, cc.stats.pagesSucceeded)
+  for (let nid = 0; nid < mm.nodes; nid++) {
+    for (const { zone, cc } of compactNode(cpu, mm, nidOf(nid))) {
+      moved.set(`${nid} ${mm.zoneSpecs[zone].name}`, cc.stats.pagesSucceeded)
+    }
   }
   return moved
 }

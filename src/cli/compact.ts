@@ -4,7 +4,7 @@
  * Not here: the algorithm (mm/compaction.ts), the brackets (analyze/predict.ts), the score (analyze/compare.ts).
  */
 
-import { type Command, Option } from '@commander-js/extra-typings'
+import { type Command, InvalidArgumentError, Option } from '@commander-js/extra-typings'
 import { sizeText } from '../analyze/blockers.ts'
 import { type Actual, actualBetween, type PredictionError, predictionError } from '../analyze/compare.ts'
 import { hugeBlocks } from '../analyze/free_blocks.ts'
@@ -20,10 +20,11 @@ import {
   statusOf,
 } from '../analyze/predict.ts'
 import type { Result } from '../base/result.ts'
+import { grouped } from '../base/text.ts'
 import { RULES_6_1, RULES_6_12, RULES_6_18 } from '../mm/index.ts'
 import { inferredJson } from './inspect.ts'
 import { readSide, refuse, type Side } from './report.ts'
-import { grouped, signedPercent, table } from './table.ts'
+import { signedPercent, table } from './table.ts'
 
 const SCHEMA = 'drover.compact.v1'
 const RULES = [RULES_6_1, RULES_6_12, RULES_6_18]
@@ -75,7 +76,11 @@ export function registerCompact(program: Command): void {
     })
 }
 
-const parseSeed = (text: string): number => Number.parseInt(text, 10) >>> 0
+function parseSeed(text: string): number {
+  const seed = Number(text)
+  if (/^\d+$/.test(text) && seed < 2 ** 32) return seed
+  throw new InvalidArgumentError('It is a whole number from 0 to 4294967295.')
+}
 
 /** Runs the prediction and, if there is a capture to compare with, reads and scores it. */
 export function compactReport(
@@ -138,6 +143,7 @@ export function compactJson({ before, prediction, against }: CompactReport): obj
         ...blocksJson(zone),
       })),
       refused: outcome.refused,
+      assumed: prediction.assumed,
       uncertain: prediction.uncertain,
     },
     ...(against && { actual: actualJson(against.actual), error: errorJson(against.error) }),
@@ -170,6 +176,10 @@ const blocksOf = (map: PageMap): FreeBlocks =>
 
 // For people.
 
+const CONTENDED =
+  'It ends contended: a large folio found no target and could not be split, mostly because it is dirty, and the kernel\n' +
+  'gives up the zone there. Run sync, capture again; on the machine, sync just before compact_memory.'
+
 /** What `drover compact` prints. */
 export function compactText(report: CompactReport): string {
   const { before, prediction, against } = report
@@ -181,6 +191,7 @@ export function compactText(report: CompactReport): string {
         `(${error.pageblockFreeMaeNoChange.toFixed(1)} for "nothing changes").`,
     )
   }
+  if (statusOf(prediction.outcome) === 'contended') lines.push(CONTENDED)
   return (
     `Compaction of all zones, as writing 1 to /proc/sys/vm/compact_memory, by the rules of Linux ${prediction.rules.name}\n\n` +
     `${table('lrrrr', figureRows(report))}\n` +
@@ -248,11 +259,13 @@ function sentence(before: FreeBlocks, prediction: Prediction): string {
 
 function assumptionLines({ before, prediction }: CompactReport): string[] {
   const { inferred } = before.map
-  const lines = prediction.uncertain.map((name) => `  low/high: ${name}`)
+  const lines = prediction.assumed === '' ? [] : [`  assumed: ${prediction.assumed}`]
+  lines.push(...prediction.uncertain.map((name) => `  low/high: ${name}`))
   if (inferred.pageblockTypes) lines.push('  inferred: pageblock types, from what the blocks hold')
-  if (!inferred.pinsVisible)
-    lines.push(
-      '  inferred: no page is pinned unless the kernel counts pins (references are not in a capture)',
-    )
+  if (!inferred.pinsVisible && inferred.pinsOutstanding === 0) {
+    lines.push('  inferred: no page is pinned, for the kernel counts no pins')
+  } else if (!inferred.pinsVisible && inferred.pinsOutstanding === undefined) {
+    lines.push('  not known: pins, which this kernel does not count; none are assumed')
+  }
   return lines
 }

@@ -44,9 +44,9 @@ export function registerDemo(program: Command): void {
 
 const section = (command: string, text: string): string => `$ drover ${command}\n\n${text}\n`
 
-const NEXT = `On your own machine, as root:
-  mkdir /tmp/memory && cd /tmp/memory
-  for f in kpagecgroup kpagecount kpageflags buddyinfo pagetypeinfo zoneinfo vmstat meminfo; do cat /proc/$f > $f; done
+const NEXT = `On your own machine, as root, from this folder:
+  mkdir /tmp/memory
+  for f in kpagecgroup kpagecount kpageflags buddyinfo pagetypeinfo zoneinfo vmstat meminfo; do cat /proc/$f > /tmp/memory/$f; done
   npx drover import /tmp/memory --kernel $(uname -r) -o machine.drover
   npx drover explain machine.drover
   npx drover compact machine.drover

@@ -57,8 +57,12 @@ describe('drover explain', () => {
     expect(report).toMatchObject({
       schema: 'drover.explain.v1',
       target: { order: 9, range: null },
-      verdict: expect.stringMatching(/^175 pages hold 12 huge pages \(24 MiB\) hostage: /),
-      blocks: { free: 3705, in_use_huge: 877, obtainable: 6811, hostage: 894 },
+      verdict: expect.stringMatching(
+        /^3,705 huge pages free .* 175 pages hold 12 huge pages \(24 MiB\) hostage: /,
+      ),
+      blocks: { free: 3705, in_use_huge: 877, obtainable: 6811, hostage: 894, not_initialised: 0 },
+      // 2,458,943 free pages are 4,802 huge pages, of which 3,705 are whole.
+      obtainable_at_most: 1097,
       cheap: { blocks: 12, pages: 175 },
     })
     expect(report.blockers[0]).toMatchObject({ owner: 'slab', pages: 264778, blocks_unlocked: 423 })

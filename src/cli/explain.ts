@@ -18,9 +18,10 @@ import {
 import { OWNER_CLASSES, ownerId } from '../analyze/classify.ts'
 import type { PageMap } from '../analyze/page_map.ts'
 import { PAGEBLOCK_ORDER } from '../analyze/pageblock_types.ts'
+import { grouped } from '../base/text.ts'
 import { describeCapture, inferredJson, inferredText } from './inspect.ts'
 import { EXIT_USAGE, readSide, refuse, type Side } from './report.ts'
-import { grouped, table } from './table.ts'
+import { table } from './table.ts'
 
 const SCHEMA = 'drover.explain.v1'
 
@@ -128,8 +129,8 @@ function nextCommands(path: string, findings: BlockerFindings): string[] {
     const command = remedyFor(owner)?.command
     if (command) commands.push(command)
   }
-  if (findings.blocks.obtainable > 0)
-    commands.push('echo 1 > /proc/sys/vm/compact_memory', `drover compact ${quoted}`)
+  if (findings.obtainableAtMost > 0)
+    commands.push('sync && echo 1 > /proc/sys/vm/compact_memory', `drover compact ${quoted}`)
   const nearest = cheapestRange(findings)
   if (!findings.target.cut && nearest) {
     const block = Math.floor(nearest.start / 2 ** findings.target.order)
@@ -152,8 +153,10 @@ function explainJson({ path, map }: Side, order: number, range: PfnRange | undef
       in_use_huge: blocks.huge,
       obtainable: blocks.obtainable,
       hostage: blocks.hostage,
+      not_initialised: blocks.notInitialised,
       held_by_one_page: findings.heldByOnePage,
     },
+    obtainable_at_most: findings.obtainableAtMost,
     pages_to_move: findings.pagesToMove,
     cheap: {
       blocks: cheap.blocks,
@@ -205,7 +208,13 @@ export function explainText({ path, capture, map }: Side, order = PAGEBLOCK_ORDE
   return parts.filter((part) => part !== '').join('\n')
 }
 
-function blocksText({ target, blocks, pagesToMove, heldByOnePage }: BlockerFindings): string {
+function blocksText({
+  target,
+  blocks,
+  obtainableAtMost,
+  pagesToMove,
+  heldByOnePage,
+}: BlockerFindings): string {
   const row = (name: string, count: number, note = ''): string[] => [
     name,
     grouped(count),
@@ -216,15 +225,20 @@ function blocksText({ target, blocks, pagesToMove, heldByOnePage }: BlockerFindi
     row('free', blocks.free),
     row('in use as a huge page', blocks.huge),
     row(
-      'obtainable by compaction',
+      'all in use can move',
       blocks.obtainable,
-      blocks.obtainable > 0 ? `${grouped(pagesToMove)} pages to move` : '',
+      blocks.obtainable > 0
+        ? `${grouped(pagesToMove)} pages; free memory makes up ${grouped(obtainableAtMost)} of them at most`
+        : '',
     ),
     row(
       'hostage',
       blocks.hostage,
       heldByOnePage > 0 ? `${grouped(heldByOnePage)} of them by a single page` : '',
     ),
+    ...(blocks.notInitialised > 0
+      ? [row('not initialised yet', blocks.notInitialised, 'the kernel has no struct pages for it so far')]
+      : []),
   ])}`
 }
 

@@ -15,6 +15,8 @@ import { packageVersion, refuse } from './report.ts'
 
 const SUMMARY_SCHEMA = 'drover.import.v1'
 const PREFIX = 'truth.'
+/** 6.1, the oldest kernel whose rules the engine knows. */
+const OLDEST_RULES = 6001
 
 /** Adds `import` to `program`. Bad input sets the exit code to 3; it does not throw. */
 export function registerImport(program: Command): void {
@@ -41,7 +43,11 @@ export function registerImport(program: Command): void {
         .choices(['cgroup', 'all'])
         .preset('all'),
     )
-    .option('--kernel <release>', 'uname -r of the captured machine, to be recorded')
+    .option(
+      '--kernel <release>',
+      'uname -r of the captured machine: by its rules it will be compacted',
+      parseRelease,
+    )
     .option('--name <name>', 'name of the experiment, to be recorded')
     .option('--level <n>', 'gzip level, 1 (fast) to 9 (small)', parseLevel, 6)
     .option('--json', 'print a summary as JSON on stdout')
@@ -66,8 +72,17 @@ export function registerImport(program: Command): void {
       const written = writeCaptureFile(options.output, capture, options.level)
       if (!written.ok) return refuse(written.error)
       const warnings = checkConsistency(capture)
-      for (const warning of warnings)
+      for (const warning of warnings) {
         process.stderr.write(`drover: warning: ${describeInputError(warning)}\n`)
+      }
+      if (warnings.length > 0) {
+        process.stderr.write('drover: warning: inspect, explain and compact will refuse this capture\n')
+      }
+      if (!capture.columns.has('mapcount')) {
+        process.stderr.write(
+          `drover: warning: ${dir}: no kpagecount; every mapped page will count as mapped once\n`,
+        )
+      }
       process.stderr.write(`${describeWritten(options.output, capture, written.value)}\n`)
       if (options.json)
         process.stdout.write(
@@ -86,6 +101,14 @@ function parseTruth(value: string): TruthColumnName[] {
       `'${short}' is none of ${shortTruthNames().join(', ')}; DIR goes before --truth.`,
     )
   })
+}
+
+function parseRelease(value: string): string {
+  const [, major, minor] = /^(\d+)\.(\d+)/.exec(value) ?? []
+  if (major !== undefined && Number(major) * 1000 + Number(minor) >= OLDEST_RULES) return value
+  throw new InvalidArgumentError(
+    'It is what uname -r prints, 6.1 or newer: older kernels have rules of their own.',
+  )
 }
 
 function parseLevel(value: string): GzipLevel {

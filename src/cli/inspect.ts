@@ -12,10 +12,11 @@ import { extfragPercent, fragmentationIndex, unusableIndex } from '../analyze/fr
 import { churn, ORDERS } from '../analyze/free_blocks.ts'
 import type { Inferred, PageMap } from '../analyze/page_map.ts'
 import { nameOfType } from '../analyze/pageblock_types.ts'
+import { grouped } from '../base/text.ts'
 import { parseBuddyinfo } from '../capture/format/buddyinfo.ts'
 import type { Capture } from '../capture/format/capture.ts'
 import { readSide, refuse, type Side } from './report.ts'
-import { grouped, percent, table } from './table.ts'
+import { percent, table } from './table.ts'
 
 const SCHEMA = 'drover.inspect.v1'
 

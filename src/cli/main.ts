@@ -13,7 +13,7 @@ import { registerDemo } from './demo.ts'
 import { registerExplain } from './explain.ts'
 import { registerImport } from './import.ts'
 import { registerInspect } from './inspect.ts'
-import { EXIT_BUG, EXIT_USAGE, packageVersion } from './report.ts'
+import { EXIT_BUG, EXIT_CANNOT_WRITE, EXIT_USAGE, packageVersion } from './report.ts'
 
 const program = new Command('drover')
   .description(
@@ -33,7 +33,8 @@ registerCompact(program)
 // A reader that closes the pipe (head, less) is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0)
-  throw error
+  process.stderr.write(`drover: cannot write the output: ${error.message}\n`)
+  process.exit(EXIT_CANNOT_WRITE)
 })
 
 try {

@@ -12,6 +12,8 @@ import { readCaptureFile } from '../capture/linux/capture_file.ts'
 export const EXIT_USAGE = 2
 export const EXIT_BAD_INPUT = 3
 export const EXIT_BUG = 70
+/** sysexits.h EX_IOERR */
+export const EXIT_CANNOT_WRITE = 74
 
 /** Says in one line on stderr what is wrong with the input, and lets the process leave with 3. */
 export function refuse(error: InputError): void {

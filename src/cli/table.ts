@@ -24,9 +24,6 @@ export function table(alignment: Alignment, rows: readonly (readonly string[])[]
   return rows.map((row) => `${line(row)}\n`).join('')
 }
 
-/** A number with its thousands apart. */
-export const grouped = (value: number): string => String(value).replace(/\B(?=(\d{3})+(?!\d))/g, ',')
-
 /** A part of a whole in percent. */
 export const percent = (part: number, whole: number): string =>
   whole === 0 ? '-' : `${((100 * part) / whole).toFixed(1)} %`
