@@ -221,15 +221,16 @@ function blocksText({
     sizeText(count * 2 ** target.order),
     note,
   ]
+  const bound = target.cut
+    ? ''
+    : `; free memory makes up ${grouped(obtainableAtMost)} of these blocks at most`
   return `blocks of order ${target.order}\n${table('lrrl', [
     row('free', blocks.free),
     row('in use as a huge page', blocks.huge),
     row(
       'all in use can move',
       blocks.obtainable,
-      blocks.obtainable > 0
-        ? `${grouped(pagesToMove)} pages; free memory makes up ${grouped(obtainableAtMost)} of them at most`
-        : '',
+      blocks.obtainable > 0 ? `${grouped(pagesToMove)} pages to move${bound}` : '',
     ),
     row(
       'hostage',
