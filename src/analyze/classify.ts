@@ -214,6 +214,11 @@ export const OWNER_CLASSES: readonly OwnerClass[] = [
   },
 ]
 
+/** Classes of LRU pages that nothing is known to hold, and that are no huge pages in use. */
+export const MOVABLE_LRU_OWNERS: readonly number[] = Array.from(OWNER_CLASSES.keys()).filter(
+  (owner) => OWNER_CLASSES[owner].movability === 'movable_if_unpinned',
+)
+
 /** Name of an owner class for machines: `page_table`, `anon_mlocked`. */
 export const ownerId = (owner: number): string =>
   OWNER_CLASSES[owner].name

@@ -98,26 +98,17 @@ import { addFreeBlock, addPcpPage } from '../mm/page_alloc.ts'
 import { presentPte } from '../mm/rmap.ts'
 import { addPoolPage, createPool, POOL_CELLS } from '../owners/page_pool.ts'
 import {
-  OWNER_ANON,
-  OWNER_ANON_BATCH,
-  OWNER_ANON_MLOCKED,
+  MOVABLE_LRU_OWNERS,
   OWNER_BALLOON,
-  OWNER_BUFFER,
   OWNER_COUNT,
-  OWNER_FILE,
-  OWNER_FILE_BATCH,
-  OWNER_FILE_DIRTY,
-  OWNER_FILE_FOLIO,
   OWNER_FREE,
   OWNER_HOLE,
   OWNER_HUGE_FOLIO,
   OWNER_HUGETLB,
-  OWNER_KSM,
   OWNER_OFFLINE,
   OWNER_PCP,
   OWNER_PGTABLE,
   OWNER_PINNED,
-  OWNER_SHMEM,
   OWNER_SLAB,
   OWNER_UNINITIALISED,
   OWNER_ZSMALLOC,
@@ -129,47 +120,20 @@ export interface LoadOptions {
   readonly rules?: KernelRules
 }
 
-/** What becomes of a page, by owner class. */
-const AS_NOTHING = 0
-const AS_FREE = 1
-const AS_PCP = 2
-const AS_LRU = 3
-const AS_ZSMALLOC = 4
-const AS_BALLOON = 5
-const AS_IN_USE = 6
+/** The rules by which the machine behaves once loaded. */
+export const rulesOf = (capture: Capture, options: LoadOptions): KernelRules =>
+  options.rules ?? rulesForRelease(capture.provenance.kernel)
 
-const LRU_OWNERS = [
-  OWNER_ANON,
-  OWNER_ANON_MLOCKED,
-  OWNER_ANON_BATCH,
-  OWNER_PINNED,
-  OWNER_KSM,
-  OWNER_SHMEM,
-  OWNER_FILE,
-  OWNER_FILE_DIRTY,
-  OWNER_FILE_FOLIO,
-  OWNER_FILE_BATCH,
-  OWNER_BUFFER,
-  OWNER_HUGE_FOLIO,
-]
-
-const FATE: Uint8Array = (() => {
-  const fate = new Uint8Array(OWNER_COUNT).fill(AS_IN_USE)
-  fate[OWNER_HOLE] = AS_NOTHING
-  fate[OWNER_UNINITIALISED] = AS_NOTHING
-  fate[OWNER_FREE] = AS_FREE
-  fate[OWNER_PCP] = AS_PCP
-  fate[OWNER_ZSMALLOC] = AS_ZSMALLOC
-  fate[OWNER_BALLOON] = AS_BALLOON
-  for (const owner of LRU_OWNERS) fate[owner] = AS_LRU
-  return fate
-})()
-
-/** One bit an owner class, so that the loop that asks it of every page needs no table. */
-const LRU_OWNER_BITS = LRU_OWNERS.reduce((bits, owner) => bits | (1 << owner), 0)
+/** A set of owner classes in one word, so that the loop that asks every page needs no table. */
+const bitsOf = (owners: readonly number[]): number => owners.reduce((bits, owner) => bits | (1 << owner), 0)
 assert(OWNER_COUNT <= 32, 'load: an owner class is a bit of a word')
 
-const isOnLru = (owner: number): boolean => ((LRU_OWNER_BITS >>> owner) & 1) !== 0
+const LRU_BITS = bitsOf([...MOVABLE_LRU_OWNERS, OWNER_PINNED, OWNER_HUGE_FOLIO])
+const isOnLru = (owner: number): boolean => ((LRU_BITS >>> owner) & 1) !== 0
+
+/** Neither on the LRU, nor in a free block, nor in use for good: loadRare(). */
+const RARE_BITS = bitsOf([OWNER_HOLE, OWNER_UNINITIALISED, OWNER_PCP, OWNER_ZSMALLOC, OWNER_BALLOON])
+const isRare = (owner: number): boolean => ((RARE_BITS >>> owner) & 1) !== 0
 
 /** Value of `mapcount` for pages in use that have a page type. */
 function typesOfOwners(): Int32Array {
@@ -311,7 +275,7 @@ function machineSpec(capture: Capture, zones: readonly ZoneinfoZone[], options: 
     cpus,
     mappings: 4,
     ownerCells: 2 * POOL_CELLS,
-    rules: options.rules ?? rulesForRelease(capture.provenance.kernel),
+    rules: rulesOf(capture, options),
     zones: zones.map((zone) => ({
       node: zone.node,
       name: zone.name,
@@ -406,17 +370,17 @@ function loadBlock({ mm, map, type, lru, pcp }: Pass, start: number, end: number
     else if (who === OWNER_FREE) {
       addFreeBlock(mm, pfnOf(at), order[at])
       at += 1 << order[at]
-    } else if (FATE[who] === AS_IN_USE) at += loadInUse(mm, pfnOf(at), type[who], order[at])
-    else loadRare(mm, pcp, pfnOf(at++), FATE[who])
+    } else if (isRare(who)) loadRare(mm, pcp, pfnOf(at++), who)
+    else at += loadInUse(mm, pfnOf(at), type[who], order[at])
   }
   return at
 }
 
 /** A page of a kind that is rare: in a function of its own, or the loop would be compiled anew when the first one comes. */
-function loadRare(mm: Mm, pcp: PcpLoader, pfn: Pfn, fate: number): void {
-  if (fate === AS_PCP) pcp.load(pfn)
-  else if (fate === AS_ZSMALLOC) loadPoolPage(mm, pfn, ZSMALLOC_POOL, PGTY_zsmalloc)
-  else if (fate === AS_BALLOON) loadPoolPage(mm, pfn, BALLOON_POOL, PGTY_offline)
+function loadRare(mm: Mm, pcp: PcpLoader, pfn: Pfn, owner: number): void {
+  if (owner === OWNER_PCP) pcp.load(pfn)
+  else if (owner === OWNER_ZSMALLOC) loadPoolPage(mm, pfn, ZSMALLOC_POOL, PGTY_zsmalloc)
+  else if (owner === OWNER_BALLOON) loadPoolPage(mm, pfn, BALLOON_POOL, PGTY_offline)
 }
 
 /** A page that its driver can move. */

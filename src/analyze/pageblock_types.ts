@@ -41,9 +41,9 @@ import {
 } from '../capture/format/capture.ts'
 import type { Pagetypeinfo } from '../capture/format/pagetypeinfo.ts'
 import {
+  MOVABLE_LRU_OWNERS,
   OWNER_BALLOON,
   OWNER_BUFFER,
-  OWNER_CLASSES,
   OWNER_FREE,
   OWNER_HOLE,
   OWNER_KERNEL,
@@ -272,13 +272,9 @@ function driverPages(census: BlockCensus, at: number): number {
   )
 }
 
-const LRU_OWNERS: readonly number[] = Array.from(OWNER_CLASSES.keys()).filter(
-  (owner) => OWNER_CLASSES[owner].movability === 'movable_if_unpinned',
-)
-
 function lruPages(census: BlockCensus, at: number): number {
   let pages = 0
-  for (const owner of LRU_OWNERS) pages += census[at + owner]
+  for (const owner of MOVABLE_LRU_OWNERS) pages += census[at + owner]
   return pages
 }
 

@@ -12,7 +12,6 @@
  * assumption covers that: the status says so.
  */
 
-import { assert } from '../base/assert.ts'
 import type { Cpu } from '../base/cpu.ts'
 import { Prng } from '../base/prng.ts'
 import { ok, type Result } from '../base/result.ts'
@@ -33,7 +32,7 @@ import { ISOLATED, ISOLATION_REASONS } from '../mm/movable_ops.ts'
 import { drainPagesZone } from '../mm/page_alloc.ts'
 import { forEachCpuOfZone, freeMap } from './engine_state.ts'
 import { addCounts, countFreeBlocks, countFreeBlocksDrained, hugeBlocks } from './free_blocks.ts'
-import { captureCpu, loadMachine } from './load.ts'
+import { captureCpu, loadMachine, rulesOf } from './load.ts'
 import type { PageMap, ZoneSpan } from './page_map.ts'
 
 /** Free blocks of a zone by order 0..10, as buddyinfo shows them and with per-cpu pages merged in. */
@@ -104,18 +103,15 @@ export function predictCompaction(
 ): Result<Prediction> {
   const outcomes: Outcome[] = []
   const assumed = assumptions(map, options.seed ?? 1)
-  let rules: KernelRules | undefined
   for (const { apply } of assumed) {
     const machine = loadMachine(capture, map, options)
     if (!machine.ok) return machine
-    rules = machine.value.rules
     apply(captureCpu(), machine.value)
     outcomes.push(compactMachine(machine.value, map))
   }
-  assert(rules !== undefined, 'predict: something is assumed')
   return ok({
     outcome: outcomes[0],
-    rules,
+    rules: rulesOf(capture, options),
     assumed: assumed[0].name,
     pagesMigrated: rangeOf(
       outcomes.map(({ zones }) => zones.reduce((sum, zone) => sum + zone.pagesMigrated, 0)),

@@ -2,7 +2,13 @@
  * Captures of a few pageblocks, sketched: for tests of what is concluded from one.
  */
 
-import type { Capture, Column, ColumnName, TextName } from '../capture/format/capture.ts'
+import {
+  type Capture,
+  COLUMN_NAMES,
+  type Column,
+  type ColumnName,
+  type TextName,
+} from '../capture/format/capture.ts'
 import { ColumnBuilder, wordOfHex } from '../capture/format/column.ts'
 import { valueOf } from './reference.ts'
 
@@ -37,15 +43,7 @@ export interface Sketch {
 /** A machine with one zone from pfn 0. */
 export function captureOf({ columns, present, zspages = 0, pcp = 0, blocks, nodeStats }: Sketch): Capture {
   const made = new Map<ColumnName, Column>()
-  for (const name of [
-    'flags',
-    'mapcount',
-    'cgroup',
-    'truth.refcount',
-    'truth.pcp',
-    'truth.mapping',
-    'truth.pageblock',
-  ] as const) {
+  for (const name of COLUMN_NAMES) {
     const runs = columns[name]
     if (runs !== undefined) made.set(name, columnOf(name, runs))
   }
