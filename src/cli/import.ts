@@ -72,17 +72,10 @@ export function registerImport(program: Command): void {
       const written = writeCaptureFile(options.output, capture, options.level)
       if (!written.ok) return refuse(written.error)
       const warnings = checkConsistency(capture)
-      for (const warning of warnings) {
-        process.stderr.write(`drover: warning: ${describeInputError(warning)}\n`)
-      }
-      if (warnings.length > 0) {
-        process.stderr.write('drover: warning: inspect, explain and compact will refuse this capture\n')
-      }
-      if (!capture.columns.has('mapcount')) {
-        process.stderr.write(
-          `drover: warning: ${dir}: no kpagecount; every mapped page will count as mapped once\n`,
-        )
-      }
+      for (const warning of warnings) warn(describeInputError(warning))
+      if (warnings.length > 0) warn('inspect, explain and compact will refuse this capture')
+      if (!capture.columns.has('mapcount'))
+        warn(`${dir}: no kpagecount; every mapped page will count as mapped once`)
       process.stderr.write(`${describeWritten(options.output, capture, written.value)}\n`)
       if (options.json)
         process.stdout.write(
@@ -92,6 +85,10 @@ export function registerImport(program: Command): void {
 }
 
 const shortTruthNames = (): string[] => TRUTH_COLUMN_NAMES.map((name) => name.slice(PREFIX.length))
+
+function warn(what: string): void {
+  process.stderr.write(`drover: warning: ${what}\n`)
+}
 
 function parseTruth(value: string): TruthColumnName[] {
   return value.split(',').map((short) => {
