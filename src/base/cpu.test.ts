@@ -12,9 +12,19 @@ test('reads, writes and additions', () => {
   const cpu = new FastCpu()
   const cells = new Int32Array(2)
   cpu.store(cells, at, 5)
-  expect([cpu.load(cells, at), cpu.add(cells, at, -7), cells[1]]).toEqual([5, -2, -2])
+  expect(cpu.load(cells, at)).toBe(5)
+  cpu.add(cells, at, -7)
+  expect(cells[1]).toBe(-2)
   cells[1] = 0x7fffffff
-  expect([cpu.add(cells, at, 1), cells[1]]).toEqual([-0x80000000, -0x80000000])
+  cpu.add(cells, at, 1)
+  expect(cells[1]).toBe(-0x80000000)
+})
+
+test('dropping a reference tells whether it was the last; one too many is a bug', () => {
+  const cpu = new FastCpu()
+  const cells = new Int32Array([0, 2])
+  expect([cpu.decAndTest(cells, at), cpu.decAndTest(cells, at), cells[1]]).toEqual([false, true, 0])
+  expect(() => cpu.decAndTest(cells, at)).toThrow('put: the page has no reference')
 })
 
 test('a reference is only added to what has one', () => {

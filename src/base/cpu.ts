@@ -28,8 +28,10 @@ export interface Cpu {
   load<I extends number>(cells: Cells<I>, i: NoInfer<I>): number
   /** Sets the cell. */
   store<I extends number>(cells: Cells<I>, i: NoInfer<I>, value: number): void
-  /** Adds and gives the new value. */
-  add<I extends number>(cells: Cells<I>, i: NoInfer<I>, delta: number): number
+  /** Adds. Says nothing about the value: who needs it uses decAndTest or addUnlessZero. */
+  add<I extends number>(cells: Cells<I>, i: NoInfer<I>, delta: number): void
+  /** Subtracts one. True: the cell is zero now. A cell that was zero is a bug. */
+  decAndTest<I extends number>(cells: Cells<I>, i: NoInfer<I>): boolean
   /** Adds one unless the cell is zero. False: it was zero, and still is. */
   addUnlessZero<I extends number>(cells: Cells<I>, i: NoInfer<I>): boolean
   /** Stores `value` if the cell holds `expected`. False: it did not, nothing changed. */
@@ -61,9 +63,17 @@ export interface Cpu {
     b: number,
     c: number,
   ): number
-  /** The head of a retry loop, with the values that live across an iteration. Makes the loop finite for a learner. */
+  /**
+   * Says where the task is: all that it has learnt from `cpu` and will still use is in `label`, `a` and `b`.
+   * The head of a retry loop says it, so that the loop is finite for the checker; properties can ask for it.
+   */
   at(label: string, a?: number, b?: number): void
 }
+
+/** What an assertion says when the last reference is dropped once more. */
+export const BELOW_ZERO = 'put: the page has no reference'
+/** What an assertion says when a lock is released that is free. */
+export const NOT_HELD = 'unlock: the lock is not held'
 
 /** Lets simulated time pass while a task waits for a lock or bit. */
 export type OnWait = (cells: Int32Array, index: number, bits: number) => void
@@ -92,11 +102,16 @@ export class FastCpu implements Cpu {
     cellsOf(cells)[i] = value
   }
 
-  add<I extends number>(cells: Cells<I>, i: NoInfer<I>, delta: number): number {
+  add<I extends number>(cells: Cells<I>, i: NoInfer<I>, delta: number): void {
+    cellsOf(cells)[i] += delta
+  }
+
+  decAndTest<I extends number>(cells: Cells<I>, i: NoInfer<I>): boolean {
     const array = cellsOf(cells)
-    const value = (array[i] + delta) | 0
+    const value = array[i] - 1
     array[i] = value
-    return value
+    if (value < 0) fail(BELOW_ZERO)
+    return value === 0
   }
 
   addUnlessZero<I extends number>(cells: Cells<I>, i: NoInfer<I>): boolean {
@@ -145,7 +160,7 @@ export class FastCpu implements Cpu {
   unlock<I extends number>(cells: Cells<I>, i: NoInfer<I>, bits: number): void {
     const array = cellsOf(cells)
     const value = array[i]
-    if ((value & bits) !== bits) fail('unlock: the lock is not held')
+    if ((value & bits) !== bits) fail(NOT_HELD)
     array[i] = value & ~bits
   }
 

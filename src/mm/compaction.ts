@@ -623,7 +623,7 @@ function smallestKept(cc: CompactControl, order: number): number {
 export function compactionFree(cpu: Cpu, cc: CompactControl, dst: Pfn): void {
   const { mm } = cc
   const order = compoundOrder(cpu.load(mm.flags, dst))
-  if (cpu.add(mm.refcount, dst, -1) === 0) {
+  if (cpu.decAndTest(mm.refcount, dst)) {
     for (let page = dst; page < dst + (1 << order); page = pfnOf(page + 1)) {
       cpu.store(mm.flags, page, 0)
       cpu.store(mm.private, page, 0)

@@ -23,8 +23,8 @@ export function tryGetPage(cpu: Cpu, mm: Mm, pfn: Pfn): boolean {
 
 /** FOLL_GET: a reference on the folio that holds a mapped page. The caller's mapping keeps it alive. */
 export function getUserPage(cpu: Cpu, mm: Mm, pfn: Pfn): void {
-  const count = cpu.add(mm.refcount, folioHead(cpu, mm, pfn), 1)
-  assert(count > 1, 'get_user_page: the page is free')
+  const alive = cpu.addUnlessZero(mm.refcount, folioHead(cpu, mm, pfn))
+  assert(alive, 'get_user_page: the page is free')
 }
 
 /** Drops the reference of getUserPage(). */

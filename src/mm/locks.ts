@@ -24,3 +24,38 @@
 export const SPIN_LOCKED = 1
 
 export const LOCK_LETTERS = ['L', 'R', 'P', 'I', 'O', 'U', 'Z', 'C', 'A'] as const
+export type LockLetter = (typeof LOCK_LETTERS)[number]
+
+/** Locks whose waiters sleep; the others spin. */
+export const SLEEPING_LOCKS: readonly LockLetter[] = ['L']
+
+/** What may be waited for while a lock is held: the indented list above, as data. */
+export const TAKEN_UNDER: Readonly<Partial<Record<LockLetter, readonly LockLetter[]>>> = {
+  L: ['L', 'R', 'P', 'I', 'O', 'U', 'C', 'Z'], // a second (L): the destination of a migration, which nobody else knows
+  R: ['P'],
+  C: ['Z'],
+}
+
+/** The cells of `Mm` that are lock words, by column. (L) is in `flags`, (I) in `mappingFlags`. */
+export const LOCK_COLUMNS: Readonly<Record<string, LockLetter>> = {
+  flags: 'L',
+  rmapLock: 'R',
+  mappingFlags: 'I',
+  ownerCells: 'O',
+  lruLock: 'U',
+  zoneLock: 'Z',
+  pcpLock: 'C',
+}
+
+/**
+ * Page and cache columns that are written under a lock only, and which: the comments of page.ts, as data. A page
+ * without references is reached by nobody but whoever frees or allocates it, and needs none.
+ */
+export const WRITTEN_UNDER: Readonly<Record<string, LockLetter>> = {
+  mapping: 'L',
+  private: 'L',
+  content: 'L',
+  rmap: 'R',
+  pteNext: 'R',
+  cache: 'I',
+}

@@ -362,11 +362,11 @@ test('S0-23 locking is the owner’s business: the framework takes a reference a
   expect(isolateMovablePage(steps, mm, pfn, 0)).toBe(ISOLATED)
   putbackMovablePage(steps, mm, pfn)
   expect(steps.texts('tryLock', 'lock', 'unlock', 'waitClear', 'section')).toEqual([])
-  expect(steps.texts('addUnlessZero', 'add', 'testSet', 'testClear')).toEqual([
+  expect(steps.texts('addUnlessZero', 'decAndTest', 'testSet', 'testClear')).toEqual([
     `addUnlessZero refcount[${pfn}]`,
     'testSet ownerCells[0] 0x1',
     'testClear ownerCells[0] 0x1',
-    `add refcount[${pfn}] -1`,
+    `decAndTest refcount[${pfn}]`,
   ])
   // Nor does LRU isolation look at the page lock.
   const lru = machineOf('|M|')

@@ -451,9 +451,7 @@ function clearPageState(cpu: Cpu, mm: Mm, pfn: Pfn, order: number): void {
  * @kernel  include/linux/mm.h folio_put(), mm/swap.c __folio_put() v6.18
  */
 export function putPage(cpu: Cpu, mm: Mm, pfn: Pfn): void {
-  const left = cpu.add(mm.refcount, pfn, -1)
-  assert(left >= 0, 'put: the page has no reference')
-  if (left === 0) freeFolio(cpu, mm, pfn)
+  if (cpu.decAndTest(mm.refcount, pfn)) freeFolio(cpu, mm, pfn)
 }
 
 /** Frees a folio whose reference count has reached 0. */

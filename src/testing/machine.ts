@@ -388,6 +388,7 @@ export type StepOp =
   | 'load'
   | 'store'
   | 'add'
+  | 'decAndTest'
   | 'addUnlessZero'
   | 'cas'
   | 'testSet'
@@ -448,9 +449,14 @@ export class RecordingCpu implements Cpu {
     this.inner.store(cells, i, value)
   }
 
-  add<I extends number>(cells: Cells<I>, i: NoInfer<I>, delta: number): number {
+  add<I extends number>(cells: Cells<I>, i: NoInfer<I>, delta: number): void {
     this.record('add', cells, i, ` ${delta}`)
-    return this.inner.add(cells, i, delta)
+    this.inner.add(cells, i, delta)
+  }
+
+  decAndTest<I extends number>(cells: Cells<I>, i: NoInfer<I>): boolean {
+    this.record('decAndTest', cells, i, '')
+    return this.inner.decAndTest(cells, i)
   }
 
   addUnlessZero<I extends number>(cells: Cells<I>, i: NoInfer<I>): boolean {

@@ -1,0 +1,753 @@
+/**
+ * Learning a task: its automaton, from running its plain code.
+ *
+ * The code runs on `LearnCpu`, which answers the first steps from a log and stops the code, by throwing, at the
+ * first step that is not in the log. So one run tells what the task does next after a given history: a *node*.
+ * The nodes form a tree, in which the value that a step answers with leads on. `cpu.at` cuts it: histories that
+ * say the same are one node from there on, which is what makes a loop finite.
+ *
+ * Which values are tried: those that were seen. A *context* is a step, the locks held at it, and how often the
+ * task took that step before; a value seen in a context is tried wherever the context occurs (`complete`). The
+ * tree is exact for the values that it has, and a search that meets another one has it learnt.
+ *
+ * `minimise` then merges nodes from the leaves up: same step, same locks, same place, and for the same values
+ * the same successors. Dead variables vanish, and what is left is a few dozen nodes.
+ *
+ * Rules (of the task; each broken one is a TaskError that shows the histories):
+ *   - the same history leads to the same step;
+ *   - it takes at most STEPS_MAX steps between two `cpu.at`;
+ *   - what `cpu.at` declares is all that it remembers.
+ *
+ * @ours
+ */
+
+import type { Cpu } from '../base/cpu.ts'
+import { type Cells, type CpuId, cellsOf, cpuIdOf } from '../base/units.ts'
+import type { Audit, Finding, Held, Verdict } from './audit.ts'
+import type { Access, Cell, Memory } from './memory.ts'
+import {
+  ADD,
+  ADD_UNLESS_ZERO,
+  CAS,
+  DEC_AND_TEST,
+  LOAD,
+  LOCK,
+  type Op,
+  type OpKind,
+  opText,
+  SECTION,
+  STORE,
+  TEST_CLEAR,
+  TEST_SET,
+  TRY_LOCK,
+  UNLOCK,
+  WAIT_CLEAR,
+} from './op.ts'
+import { failureOf, SectionTree } from './section.ts'
+import { type Task, TaskError } from './system.ts'
+
+/** Steps that a task may take before it ends or says where it is. */
+export const STEPS_MAX = 500
+/** Nodes of one task before merging. */
+const NODES_MAX = 200_000
+/** Histories that are tried against each declaration of `cpu.at`, and steps compared for each. */
+const ALTERNATIVES_MAX = 3
+const COMPARED_MAX = 300
+
+/** Where a task is, as it has said with `cpu.at`, or that it has ended. */
+export interface Situation {
+  readonly id: number
+  /** '' before the first `cpu.at` and after the end. */
+  readonly label: string
+  readonly a: number
+  readonly b: number
+  /** What it has returned; undefined while it runs. */
+  readonly result: number | undefined
+}
+
+/** Every situation of any task, interned. */
+export class Situations {
+  readonly all: Situation[] = []
+  readonly begin: Situation
+  private readonly byKey = new Map<string, Situation>()
+
+  constructor() {
+    this.begin = this.at('', 0, 0)
+  }
+
+  at(label: string, a: number, b: number): Situation {
+    return this.intern(`${label}\0${a}\0${b}`, { label, a, b, result: undefined })
+  }
+
+  ended(result: number): Situation {
+    return this.intern(`ended ${result}`, { label: '', a: 0, b: 0, result })
+  }
+
+  private intern(key: string, situation: Omit<Situation, 'id'>): Situation {
+    let known = this.byKey.get(key)
+    if (known === undefined) {
+      known = { id: this.all.length, ...situation }
+      this.all.push(known)
+      this.byKey.set(key, known)
+    }
+    return known
+  }
+}
+
+/** How a task ended. */
+export interface Ending {
+  readonly result: number
+  /** The assertion that it broke; undefined if it returned. */
+  readonly failed: string | undefined
+}
+
+interface Context {
+  readonly values: Set<number>
+}
+
+/** What the task does after one history. */
+export interface Node {
+  readonly id: number
+  readonly parent: Node | undefined
+  /** What the parent's step answered. */
+  readonly value: number
+  readonly depth: number
+  /** Its next step; undefined if it has ended. */
+  readonly op: Op | undefined
+  readonly ending: Ending | undefined
+  /** What it has said last with `cpu.at`. */
+  readonly place: Situation
+  /** `place`, or that it has ended. */
+  readonly situation: Situation
+  /** Steps since it said so. */
+  readonly since: number
+  readonly held: Held
+  readonly verdict: Verdict
+  /** Cells that it read or wrote without `cpu` since the step before. */
+  readonly direct: readonly DirectAccess[]
+  readonly context: Context
+  readonly children: Map<number, Node>
+}
+
+export interface DirectAccess {
+  readonly cell: Cell
+  readonly writes: boolean
+}
+
+/** Thrown at the first step that is not in the log. One object, so that no stack is made for it. */
+const STOP = new Error('stopped at the first step that is not in the log')
+
+/** Answers from a log, then stops the code. */
+class LearnCpu implements Cpu {
+  readonly id: CpuId
+  /** Answers of the steps taken so far, and what these steps were. */
+  readonly log: number[] = []
+  readonly ops: Op[] = []
+  /** Where the code is in the log. */
+  pos = 0
+  // The step at which it stopped.
+  kind: OpKind = LOAD
+  cells: Int32Array | undefined
+  index = 0
+  x = 0
+  y = 0
+  section: ((...args: never[]) => number) | undefined
+  args: readonly unknown[] = []
+  // What `at` said after the last step of the log.
+  label: string | undefined
+  a = 0
+  b = 0
+  /** A step differed from the one of the same history before. */
+  diverged = -1
+  /** It has stopped the code: whatever runs afterwards has caught STOP. */
+  stopped = false
+  /** Keep the stack of the step at which it stops. */
+  keepsStack = false
+  stack = ''
+
+  private readonly memory: Memory<object>
+
+  constructor(on: number, memory: Memory<object>) {
+    this.id = cpuIdOf(on)
+    this.memory = memory
+  }
+
+  start(): void {
+    this.pos = 0
+    this.label = undefined
+    this.diverged = -1
+    this.stopped = false
+    this.cells = undefined
+  }
+
+  load<I extends number>(cells: Cells<I>, i: NoInfer<I>): number {
+    return this.step(LOAD, cellsOf(cells), i, 0, 0)
+  }
+
+  store<I extends number>(cells: Cells<I>, i: NoInfer<I>, value: number): void {
+    this.step(STORE, cellsOf(cells), i, value | 0, 0)
+  }
+
+  add<I extends number>(cells: Cells<I>, i: NoInfer<I>, delta: number): void {
+    this.step(ADD, cellsOf(cells), i, delta | 0, 0)
+  }
+
+  decAndTest<I extends number>(cells: Cells<I>, i: NoInfer<I>): boolean {
+    return this.step(DEC_AND_TEST, cellsOf(cells), i, 0, 0) !== 0
+  }
+
+  addUnlessZero<I extends number>(cells: Cells<I>, i: NoInfer<I>): boolean {
+    return this.step(ADD_UNLESS_ZERO, cellsOf(cells), i, 0, 0) !== 0
+  }
+
+  cas<I extends number>(cells: Cells<I>, i: NoInfer<I>, expected: number, value: number): boolean {
+    return this.step(CAS, cellsOf(cells), i, expected | 0, value | 0) !== 0
+  }
+
+  testSet<I extends number>(cells: Cells<I>, i: NoInfer<I>, bits: number): boolean {
+    return this.step(TEST_SET, cellsOf(cells), i, bits, 0) !== 0
+  }
+
+  testClear<I extends number>(cells: Cells<I>, i: NoInfer<I>, bits: number): boolean {
+    return this.step(TEST_CLEAR, cellsOf(cells), i, bits, 0) !== 0
+  }
+
+  tryLock<I extends number>(cells: Cells<I>, i: NoInfer<I>, bits: number): boolean {
+    return this.step(TRY_LOCK, cellsOf(cells), i, bits, 0) !== 0
+  }
+
+  lock<I extends number>(cells: Cells<I>, i: NoInfer<I>, bits: number): void {
+    this.step(LOCK, cellsOf(cells), i, bits, 0)
+  }
+
+  unlock<I extends number>(cells: Cells<I>, i: NoInfer<I>, bits: number): void {
+    this.step(UNLOCK, cellsOf(cells), i, bits, 0)
+  }
+
+  waitClear<I extends number>(cells: Cells<I>, i: NoInfer<I>, bits: number): void {
+    this.step(WAIT_CLEAR, cellsOf(cells), i, bits, 0)
+  }
+
+  atomically<I extends number, S>(
+    cells: Cells<I>,
+    i: NoInfer<I>,
+    bits: number,
+    section: (state: S, a: number, b: number, c: number) => number,
+    state: S,
+    a: number,
+    b: number,
+    c: number,
+  ): number {
+    if (this.pos >= this.log.length) {
+      this.section = section
+      this.args = [state, a, b, c]
+    }
+    return this.step(SECTION, cellsOf(cells), i, bits, 0)
+  }
+
+  at(label: string, a = 0, b = 0): void {
+    if (this.pos < this.log.length) return
+    this.label = label
+    this.a = a
+    this.b = b
+  }
+
+  private step(kind: OpKind, cells: Int32Array, index: number, x: number, y: number): number {
+    const at = this.pos
+    if (at < this.log.length) {
+      const op = this.ops[at]
+      if (op.kind !== kind || op.x !== x || op.y !== y || this.memory.cells[op.cell].index !== index) {
+        this.diverged = at
+        this.stop()
+      }
+      this.pos = at + 1
+      return this.log[at]
+    }
+    this.kind = kind
+    this.cells = cells
+    this.index = index
+    this.x = x
+    this.y = y
+    if (this.keepsStack) this.stack = new Error('step').stack ?? ''
+    this.stop()
+  }
+
+  private stop(): never {
+    this.stopped = true
+    throw STOP
+  }
+}
+
+/** What all learners of a system share. */
+export interface LearnContext {
+  readonly memory: Memory<object>
+  readonly audit: Audit
+  readonly ops: Ops
+  readonly situations: Situations
+  readonly isPrivate: (cell: Cell) => boolean
+}
+
+/** Every step that any task takes, interned. */
+export class Ops {
+  readonly all: Op[] = []
+  private readonly byKey = new Map<string, Op>()
+  private readonly numbers = new Map<unknown, number>()
+  private readonly memory: Memory<object>
+
+  constructor(memory: Memory<object>) {
+    this.memory = memory
+  }
+
+  of(cpu: LearnCpu, cells: Int32Array): Op {
+    const cell = this.memory.cellOf(cells, cpu.index)
+    const { kind, x, y } = cpu
+    const section = kind === SECTION ? cpu.section : undefined
+    const key =
+      section === undefined
+        ? `${kind}:${cell}:${x}:${y}`
+        : `${cell}:${x}:${this.numberOf(section)}(${cpu.args.map((arg) => this.numberOf(arg)).join(',')})`
+    const known = this.byKey.get(key)
+    if (known !== undefined) return known
+    const op: Op = {
+      id: this.all.length,
+      kind,
+      cell,
+      x,
+      y,
+      ...(section !== undefined && { section: this.treeOf(section, cpu.args) }),
+    }
+    this.all.push(op)
+    this.byKey.set(key, op)
+    return op
+  }
+
+  private treeOf(section: (...args: never[]) => number, args: readonly unknown[]): SectionTree {
+    const numbers = args.filter((arg) => typeof arg === 'number')
+    const text = `${section.name || 'section'}(${numbers.join(', ')})`
+    return new SectionTree(this.memory, text, () => Number(Reflect.apply(section, undefined, [...args])))
+  }
+
+  private numberOf(thing: unknown): string {
+    if (typeof thing === 'number') return String(thing)
+    let number = this.numbers.get(thing)
+    if (number === undefined) {
+      number = this.numbers.size
+      this.numbers.set(thing, number)
+    }
+    return `#${number}`
+  }
+}
+
+/** What a task touches without `cpu`: its own writes are kept for the length of one run. */
+class OwnAccess implements Access {
+  readonly seen: DirectAccess[] = []
+  private readonly own = new Map<Cell, number>()
+  private readonly memory: Memory<object>
+  private readonly isPrivate: (cell: Cell) => boolean
+  private readonly cpu: LearnCpu
+
+  constructor(memory: Memory<object>, isPrivate: (cell: Cell) => boolean, cpu: LearnCpu) {
+    this.memory = memory
+    this.isPrivate = isPrivate
+    this.cpu = cpu
+  }
+
+  start(): void {
+    this.seen.length = 0
+    this.own.clear()
+  }
+
+  read(cell: Cell): number {
+    this.note(cell, false)
+    return this.own.get(cell) ?? this.memory.cells[cell].initial
+  }
+
+  write(cell: Cell, value: number): void {
+    this.note(cell, true)
+    this.own.set(cell, value)
+  }
+
+  private note(cell: Cell, writes: boolean): void {
+    if (this.cpu.pos < this.cpu.log.length || this.isPrivate(cell)) return
+    if (!this.seen.some((access) => access.cell === cell && access.writes === writes))
+      this.seen.push({ cell, writes })
+  }
+}
+
+/** The tree of one task. */
+export class Learner {
+  readonly task: Task<object>
+  readonly nodes: Node[] = []
+  readonly root: Node
+  /** Bumped when a context gets a value: what was merged before is out of date. */
+  version = 0
+  private readonly shared: LearnContext
+  private readonly cpu: LearnCpu
+  private readonly access: OwnAccess
+  private readonly contexts = new Map<string, Context>()
+  /** The first node of each place. */
+  private readonly starts = new Map<Situation, Node>()
+  private readonly alternatives = new Map<Node, (readonly number[])[]>()
+
+  constructor(task: Task<object>, shared: LearnContext) {
+    this.task = task
+    this.shared = shared
+    this.cpu = new LearnCpu(task.on ?? 0, shared.memory)
+    this.access = new OwnAccess(shared.memory, shared.isPrivate, this.cpu)
+    this.root = this.learn(undefined, 0)
+  }
+
+  /** What the task does after `node`'s step has answered `value`. */
+  next(node: Node, value: number): Node {
+    const known = node.children.get(value)
+    if (known !== undefined) return known
+    if (!node.context.values.has(value)) {
+      node.context.values.add(value)
+      this.version++
+    }
+    return this.learn(node, value)
+  }
+
+  /** Tries every value that was seen in a context wherever that context occurs. */
+  complete(): void {
+    // Grows while it runs; ends because places cut loops, or at NODES_MAX.
+    for (let i = 0; i < this.nodes.length; i++) {
+      const node = this.nodes[i]
+      if (node.op === undefined) continue
+      for (const value of node.context.values) if (!node.children.has(value)) this.learn(node, value)
+    }
+  }
+
+  /** Values in the order in which the task saw them, from its start to `node`. */
+  history(node: Node): number[] {
+    const values: number[] = []
+    for (let at = node; at.parent !== undefined; at = at.parent) values.push(at.value)
+    return values.toReversed()
+  }
+
+  /** The history in words. */
+  historyText(values: readonly number[], ops: readonly Op[]): string {
+    return ops.map((op, i) => opText(op, this.shared.memory.nameOf(op.cell), values[i])).join('; ')
+  }
+
+  /** The call stack of the code at the step of `node`, innermost first: lines of an Error's stack. */
+  stackAt(node: Node): string[] {
+    const { cpu } = this
+    this.setLog(this.history(node), this.opsOf(node))
+    cpu.keepsStack = true
+    cpu.stack = ''
+    this.run()
+    cpu.keepsStack = false
+    return cpu.stack.split('\n').slice(1)
+  }
+
+  /** Throws TaskError if the task remembers more at a `cpu.at` than it says there. */
+  verifyPlaces(): void {
+    for (const [start, histories] of this.alternatives) {
+      const segment = this.nodes.filter((node) => this.startOf(node) === start).slice(0, COMPARED_MAX)
+      for (const history of histories) {
+        for (const node of segment) this.compare(start, history, node)
+      }
+    }
+  }
+
+  private compare(start: Node, history: readonly number[], node: Node): void {
+    const { cpu } = this
+    const tail = this.history(node).slice(start.depth)
+    const told = [...history, ...tail]
+    this.setLog(told, [...this.opsAlong(history), ...this.opsOf(node).slice(start.depth)])
+    const outcome = this.run()
+    const same =
+      outcome.stopped && cpu.diverged < 0
+        ? node.op !== undefined && this.shared.ops.of(cpu, this.cellsAtStop()) === node.op
+        : cpu.diverged < 0 && node.ending !== undefined && node.ending.failed === outcome.ending.failed
+    if (same) return
+    const { label, a, b } = start.place
+    throw new TaskError(
+      this.task.name,
+      `remembers more at cpu.at('${label}', ${a}, ${b}) than it declares there: after\n` +
+        `  ${this.historyText(told, cpu.ops)}\nit goes on in another way than after\n` +
+        `  ${this.historyText(this.history(node), this.opsOf(node))}`,
+    )
+  }
+
+  /** Node of the last `cpu.at` before `node`, or the root. */
+  private startOf(node: Node): Node {
+    let at = node
+    while (at.parent !== undefined && !this.isStart(at)) at = at.parent
+    return at
+  }
+
+  private isStart(node: Node): boolean {
+    return this.starts.get(node.place) === node
+  }
+
+  private opsOf(node: Node): Op[] {
+    const ops: Op[] = []
+    for (let at = node.parent; at !== undefined; at = at.parent) if (at.op !== undefined) ops.push(at.op)
+    return ops.toReversed()
+  }
+
+  /** The steps of a history that has been taken. */
+  private opsAlong(values: readonly number[]): Op[] {
+    const ops: Op[] = []
+    let node: Node | undefined = this.root
+    for (const value of values) {
+      if (node?.op === undefined) break
+      ops.push(node.op)
+      node = node.children.get(value)
+    }
+    return ops
+  }
+
+  private setLog(values: readonly number[], ops: readonly Op[]): void {
+    const { cpu } = this
+    cpu.log.length = 0
+    cpu.ops.length = 0
+    cpu.log.push(...values)
+    cpu.ops.push(...ops)
+  }
+
+  private learn(parent: Node | undefined, value: number): Node {
+    const { cpu } = this
+    const history = parent === undefined ? [] : [...this.history(parent), value]
+    const steps =
+      parent === undefined ? [] : [...this.opsOf(parent), ...(parent.op === undefined ? [] : [parent.op])]
+    if (this.nodes.length >= NODES_MAX) this.tooManyNodes()
+    this.setLog(history, steps)
+    const first = this.run()
+    if (cpu.diverged >= 0) this.nondeterministic(history, steps)
+    const op = first.stopped ? this.shared.ops.of(cpu, this.cellsAtStop()) : undefined
+    const { label, a, b } = cpu
+    const direct = [...this.access.seen]
+    this.run()
+    if (
+      cpu.diverged >= 0 ||
+      op !== (cpu.cells === undefined ? undefined : this.shared.ops.of(cpu, cpu.cells))
+    ) {
+      this.nondeterministic(history, steps)
+    }
+    const place = label === undefined ? undefined : this.shared.situations.at(label, a, b)
+    const start = place && this.starts.get(place)
+    if (start !== undefined && parent !== undefined) return this.joinStart(parent, value, start, history)
+    const node = this.newNode(parent, value, op, first.ending, place, direct)
+    if (node.since > STEPS_MAX) this.endless()
+    if (place !== undefined) this.starts.set(place, node)
+    parent?.children.set(value, node)
+    return node
+  }
+
+  /** The task says that it is where it has been before: from here on it is the same. */
+  private joinStart(parent: Node, value: number, start: Node, history: readonly number[]): Node {
+    parent.children.set(value, start)
+    const known = this.alternatives.get(start) ?? []
+    if (known.length < ALTERNATIVES_MAX) known.push(history)
+    this.alternatives.set(start, known)
+    return start
+  }
+
+  private newNode(
+    parent: Node | undefined,
+    value: number,
+    op: Op | undefined,
+    ending: Ending,
+    said: Situation | undefined,
+    direct: readonly DirectAccess[],
+  ): Node {
+    const { audit, situations } = this.shared
+    const place = said ?? parent?.place ?? situations.begin
+    const held = parent?.op === undefined ? audit.none : audit.after(parent.held, parent.op, value)
+    const node: Node = {
+      id: this.nodes.length,
+      parent,
+      value,
+      depth: parent === undefined ? 0 : parent.depth + 1,
+      op,
+      ending: op === undefined ? ending : undefined,
+      place,
+      situation: op === undefined ? situations.ended(ending.result) : place,
+      since: said === undefined && parent !== undefined ? parent.since + 1 : 0,
+      held,
+      verdict:
+        op === undefined
+          ? {
+              finding: ending.failed === undefined ? audit.end(held) : undefined,
+              unlessZero: -1,
+              otherwise: undefined,
+            }
+          : audit.step(op, held),
+      direct,
+      context: op === undefined ? { values: new Set() } : this.contextOf(parent, op, held),
+      children: new Map(),
+    }
+    this.nodes.push(node)
+    return node
+  }
+
+  /** The context of a step: which one it is, under which locks, and how often it was taken since `cpu.at`. */
+  private contextOf(parent: Node | undefined, op: Op, held: Held): Context {
+    let times = 0
+    for (let at = parent; at !== undefined; at = this.isStart(at) ? undefined : at.parent)
+      if (at.op === op) times++
+    const key = `${op.id}:${held.id}:${times}`
+    let context = this.contexts.get(key)
+    if (context === undefined) {
+      context = { values: new Set() }
+      this.contexts.set(key, context)
+    }
+    return context
+  }
+
+  /** Runs the code on the log. */
+  private run(): { stopped: boolean; ending: Ending } {
+    const { cpu, access } = this
+    const { memory } = this.shared
+    cpu.start()
+    access.start()
+    memory.access = access
+    try {
+      const result = this.task.run(cpu, memory.view)
+      if (cpu.stopped) this.catches()
+      if (cpu.pos < cpu.log.length) cpu.diverged = cpu.pos
+      return {
+        stopped: false,
+        ending: { result: typeof result === 'number' ? result : -1, failed: undefined },
+      }
+    } catch (error) {
+      if (error instanceof TaskError) throw error
+      if (error === STOP) return { stopped: true, ending: { result: -1, failed: undefined } }
+      if (cpu.stopped) this.catches()
+      return { stopped: false, ending: { result: -1, failed: failureOf(error) } }
+    }
+  }
+
+  private cellsAtStop(): Int32Array {
+    const { cells } = this.cpu
+    if (cells === undefined) throw new TaskError(this.task.name, 'stopped without a step')
+    return cells
+  }
+
+  private nondeterministic(history: readonly number[], steps: readonly Op[]): never {
+    const { cpu } = this
+    const at = cpu.diverged < 0 ? history.length : cpu.diverged
+    const now =
+      cpu.cells === undefined
+        ? 'ends'
+        : opText(
+            this.shared.ops.of(cpu, cpu.cells),
+            this.shared.memory.nameOf(this.shared.ops.of(cpu, cpu.cells).cell),
+          )
+    throw new TaskError(
+      this.task.name,
+      'depends on something else than its arguments and what cpu returned: after the same steps\n' +
+        `  ${this.historyText(history.slice(0, at), steps.slice(0, at)) || '(none)'}\n` +
+        `it once takes the step \`${steps[at] === undefined ? 'another one' : opText(steps[at], this.shared.memory.nameOf(steps[at].cell))}\` and once \`${now}\``,
+    )
+  }
+
+  private catches(): never {
+    throw new TaskError(this.task.name, 'catches what cpu throws; there is no try and catch around cpu calls')
+  }
+
+  private endless(): never {
+    throw new TaskError(
+      this.task.name,
+      `takes more than ${STEPS_MAX} steps; the head of a loop says cpu.at('label', live values)`,
+    )
+  }
+
+  private tooManyNodes(): never {
+    const widest = [...this.contexts.entries()]
+      .toSorted(([, x], [, y]) => y.values.size - x.values.size)
+      .slice(0, 3)
+      .map(([key, { values }]) => {
+        const op = this.shared.ops.all[Number.parseInt(key, 10)]
+        return `${opText(op, this.shared.memory.nameOf(op.cell))} (${values.size} values)`
+      })
+    throw new TaskError(
+      this.task.name,
+      `has more than ${NODES_MAX} histories; cpu.at('label', live values) where it has learnt enough, or fewer values in ${widest.join(', ')}`,
+    )
+  }
+}
+
+/** A task's automaton after merging. Node 0 is where it starts. */
+export interface Automaton {
+  readonly task: Task<object>
+  readonly nodes: readonly AutomatonNode[]
+}
+
+export interface AutomatonNode {
+  /** One of the nodes that were merged into it. */
+  readonly like: Node
+  readonly next: ReadonlyMap<number, number>
+  readonly finding: Finding | undefined
+}
+
+/**
+ * Merges the nodes of a learner that have the same future. Nodes that begin a place are kept apart.
+ *
+ * Children come after their parents, except where a place closes a loop, so one pass from the last node to the
+ * first is enough.
+ */
+export function minimise(learner: Learner, findingOf: (node: Node) => Finding | undefined): Automaton {
+  const { nodes } = learner
+  const starts = new Set<Node>()
+  for (const node of nodes)
+    for (const child of node.children.values())
+      if (child.parent !== node || child.id <= node.id) starts.add(child)
+  for (const node of nodes)
+    if (node.parent === undefined || node.place !== node.parent.place) starts.add(node)
+  const classOf = new Int32Array(nodes.length).fill(-1)
+  const members: Node[] = []
+  const byKey = new Map<string, number>()
+  for (const start of starts) {
+    classOf[start.id] = members.length
+    members.push(start)
+  }
+  for (let i = nodes.length - 1; i >= 0; i--) {
+    const node = nodes[i]
+    if (classOf[i] >= 0) continue
+    const next = [...node.children]
+      .map(([value, child]) => `${value}>${classOf[child.id]}`)
+      .toSorted()
+      .join(' ')
+    const end = node.ending === undefined ? '' : `${node.ending.result}!${node.ending.failed ?? ''}`
+    const finding = findingOf(node)?.says ?? ''
+    const key = `${node.op?.id ?? -1}|${node.held.id}|${node.place.id}|${end}|${finding}|${next}`
+    const known = byKey.get(key)
+    classOf[i] = known ?? members.length
+    if (known === undefined) {
+      byKey.set(key, members.length)
+      members.push(node)
+    }
+  }
+  return numbered(learner, members, classOf, findingOf)
+}
+
+/** Numbers the classes that can be reached, from the root on, breadth first. */
+function numbered(
+  learner: Learner,
+  members: readonly Node[],
+  classOf: Int32Array,
+  findingOf: (node: Node) => Finding | undefined,
+): Automaton {
+  const number = new Map<number, number>([[classOf[learner.root.id], 0]])
+  const order = [classOf[learner.root.id]]
+  for (let i = 0; i < order.length; i++) {
+    for (const child of members[order[i]].children.values()) {
+      const of = classOf[child.id]
+      if (number.has(of)) continue
+      number.set(of, order.length)
+      order.push(of)
+    }
+  }
+  const nodes = order.map((of) => {
+    const like = members[of]
+    const next = new Map(
+      [...like.children].map(([value, child]) => [value, number.get(classOf[child.id]) ?? 0]),
+    )
+    return { like, next, finding: findingOf(like) }
+  })
+  return { task: learner.task, nodes }
+}

@@ -1,0 +1,133 @@
+/**
+ * Isolate against free and a second isolator: who takes a driver's page, and who frees it?
+ *
+ * The driver keeps nothing but the mark on its page, so the framework's steps are all there is.
+ *
+ * Verified: one isolator at most has the page; a page that its owner lets go of at any moment is free in the end,
+ * once; every reference and lock is given back.
+ *
+ * Not verified here: a driver's list (owners/page_pool.ts has one, see isolate_putback.ts), migration, more than
+ * one page. `pages` is ignored.
+ *
+ * Spec: S0-8..S0-12
+ */
+
+import type { Cpu } from '../base/cpu.ts'
+import type { Pfn } from '../base/units.ts'
+import type { System } from '../check/system.ts'
+import {
+  PG_locked,
+  PG_movable_ops,
+  PG_movable_ops_isolated,
+  PGTY_zsmalloc,
+  pageTypeValue,
+} from '../mm/limits.ts'
+import {
+  ISOLATED,
+  isolateMovablePage,
+  type PageLockedDriver,
+  pageLockedOps,
+  putbackMovablePage,
+  setMovableOps,
+} from '../mm/movable_ops.ts'
+import type { Mm } from '../mm/page.ts'
+import { putPage } from '../mm/page_alloc.ts'
+import type { Model } from './model.ts'
+import { isCounter, lockRulesOf, smallMachine } from './small_machine.ts'
+
+export const isolateFree: Model = {
+  name: 'isolate-free',
+  question:
+    'Can a page be isolated by two tasks, or be freed twice or never, when its owner frees it meanwhile?',
+  source: 'S0-8..S0-12',
+  seeded: {
+    'no-reference': 'the isolator looks at the page before it has a reference on it (S0-10)',
+    'put-before-unlock': 'a refused isolator drops its reference before it unlocks the page (S0-8)',
+    'no-isolated-mark': 'nothing tells a second isolator that the page is isolated already (S0-12)',
+  },
+  size: { actors: 2, pages: 1 },
+  sizeMax: { actors: 4, pages: 1 },
+  build: ({ actors }, seeded): System<Mm> => {
+    const { mm, pages } = smallMachine(1, 0)
+    const [pfn] = pages
+    mm.mapcount[pfn] = pageTypeValue(MARKED.pgty)
+    mm.flags[pfn] = PG_movable_ops
+    setMovableOps(mm, MARKED.pgty, pageLockedOps(MARKED))
+    return {
+      name: 'isolate-free',
+      state: mm,
+      tasks: [
+        {
+          name: 'isolator',
+          copies: actors,
+          run: (cpu, state) => {
+            const won =
+              seeded === undefined
+                ? isolateMovablePage(cpu, state, pfn, 0) === ISOLATED
+                : isolateWrongly(cpu, state, pfn, seeded)
+            if (!won) return
+            cpu.at('isolated', pfn)
+            cpu.load(state.flags, pfn) // what it isolated the page for
+            cpu.at('putting back', pfn)
+            putbackMovablePage(cpu, state, pfn)
+          },
+        },
+        { name: 'owner', run: (cpu, state) => release(cpu, state, pfn) },
+      ],
+      invariants: [
+        {
+          name: 'one-winner',
+          says: 'among several isolators of a page exactly one wins',
+          holds: (_, where) => where.count('isolated', pfn) <= 1,
+        },
+      ],
+      atEnd: [
+        {
+          name: 'freed-once',
+          says: 'a page that its owner let go of is free, once',
+          holds: (state) => state.refcount[pfn] === 0 && state.flags[pfn] === 0 && state.mapcount[pfn] !== 0,
+        },
+      ],
+      locks: lockRulesOf(mm),
+      isPrivate: isCounter,
+    }
+  },
+}
+
+/** A driver whose page is marked, and on no list. */
+const MARKED: PageLockedDriver = {
+  name: 'marked',
+  pgty: PGTY_zsmalloc,
+  isolate: () => true,
+  migrate: () => 0,
+  putback: () => {},
+}
+
+/** The owner lets go of its page. */
+function release(cpu: Cpu, mm: Mm, pfn: Pfn): void {
+  cpu.lock(mm.flags, pfn, PG_locked)
+  cpu.testClear(mm.flags, pfn, PG_movable_ops)
+  cpu.unlock(mm.flags, pfn, PG_locked)
+  putPage(cpu, mm, pfn)
+}
+
+/** What isolateMovablePage() does for MARKED, with one mistake. */
+function isolateWrongly(cpu: Cpu, mm: Mm, pfn: Pfn, seeded: string): boolean {
+  const late = seeded === 'no-reference'
+  if (!late && !cpu.addUnlessZero(mm.refcount, pfn)) return false
+  if (!cpu.tryLock(mm.flags, pfn, PG_locked)) {
+    if (!late) putPage(cpu, mm, pfn)
+    return false
+  }
+  const marks = seeded === 'no-isolated-mark' ? PG_movable_ops : PG_movable_ops | PG_movable_ops_isolated
+  const taken = (cpu.load(mm.flags, pfn) & marks) === PG_movable_ops
+  if (taken) {
+    if (late) cpu.add(mm.refcount, pfn, 1)
+    cpu.testSet(mm.flags, pfn, PG_movable_ops_isolated)
+  }
+  const drops = !taken && !late
+  if (drops && seeded === 'put-before-unlock') putPage(cpu, mm, pfn)
+  cpu.unlock(mm.flags, pfn, PG_locked)
+  if (drops && seeded !== 'put-before-unlock') putPage(cpu, mm, pfn)
+  return taken
+}

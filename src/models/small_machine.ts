@@ -1,0 +1,120 @@
+/**
+ * Small machines for models: a few pages in use, a few spare ones, and nothing else that matters.
+ *
+ * Pages lie so far apart that no two are buddies; what is between them is in use and nobody's. So freeing a page
+ * is a short list operation, and states stay small. A freed page goes by way of the per-cpu list to the free
+ * list at once.
+ *
+ * @ours
+ */
+
+import { type Pfn, pfnOf } from '../base/units.ts'
+import type { Guard, LockRules } from '../check/system.ts'
+import { createMachine } from '../mm/index.ts'
+import { PG_locked } from '../mm/limits.ts'
+import {
+  LOCK_COLUMNS,
+  LOCK_LETTERS,
+  type LockLetter,
+  SLEEPING_LOCKS,
+  SPIN_LOCKED,
+  TAKEN_UNDER,
+  WRITTEN_UNDER,
+} from '../mm/locks.ts'
+import { AS_LOCKED, type MachineSpec, type Mm } from '../mm/page.ts'
+
+export interface SmallMachine {
+  readonly mm: Mm
+  /** Pages of the model, in use: refcount 1, `content` 100 + its place. */
+  readonly pages: readonly Pfn[]
+  /** Destinations: in use, refcount 1, `content` 0. */
+  readonly spares: readonly Pfn[]
+}
+
+const PAGEBLOCK = 512
+const APART = 8
+
+/** A machine of one pageblock with `pages` pages and `spares` destinations. */
+export function smallMachine(
+  pages: number,
+  spares: number,
+  more: Pick<MachineSpec, 'ptes' | 'slots' | 'ownerCells' | 'cpus' | 'mappings'> = {},
+): SmallMachine {
+  const mm = createMachine({
+    pfnCount: PAGEBLOCK,
+    zones: [
+      {
+        node: 0,
+        name: 'Normal',
+        startPfn: 0,
+        spanned: PAGEBLOCK,
+        present: PAGEBLOCK,
+        managed: PAGEBLOCK,
+        min: 0,
+        low: 0,
+        high: 0,
+      },
+    ],
+    contents: true,
+    ...more,
+  })
+  const used = Array.from({ length: pages }, (_, i) => pfnOf(APART * (i + 1)))
+  const destinations = Array.from({ length: spares }, (_, i) => pfnOf(APART * (pages + i + 1)))
+  used.forEach((pfn, i) => {
+    mm.refcount[pfn] = 1
+    mm.content[pfn] = 100 + i
+  })
+  for (const pfn of destinations) mm.refcount[pfn] = 1
+  return { mm, pages: used, spares: destinations }
+}
+
+/** Counters that no decision depends on: touched without `cpu`. */
+export const isCounter = (column: string): boolean => column === 'events'
+
+const CLASS_NAMES: Readonly<Record<LockLetter, string>> = {
+  L: 'page lock',
+  R: 'rmap lock',
+  P: 'pte lock',
+  I: 'i_pages lock',
+  O: "owner's lock",
+  U: 'lru lock',
+  Z: 'zone lock',
+  C: 'per-cpu lock',
+  A: 'no lock',
+}
+
+/** What the lock audit holds tasks to on a machine (mm/locks.ts). `ownGuard` adds cells of an owner. */
+export function lockRulesOf(
+  mm: Mm,
+  ownGuard: (column: string, index: number) => Guard | undefined = () => undefined,
+): LockRules {
+  const letterOf = (column: string): LockLetter => LOCK_COLUMNS[column] ?? 'O'
+  const nested = new Set(
+    LOCK_LETTERS.flatMap((outer) =>
+      (TAKEN_UNDER[outer] ?? []).map((inner) => `${CLASS_NAMES[outer]} > ${CLASS_NAMES[inner]}`),
+    ),
+  )
+  return {
+    classOf: (column) => {
+      const letter = letterOf(column)
+      return { name: CLASS_NAMES[letter], sleeps: SLEEPING_LOCKS.includes(letter) }
+    },
+    mayNest: (outer, inner) => nested.has(`${outer.name} > ${inner.name}`),
+    guardOf: (column, index) => ownGuard(column, index) ?? guardOf(mm, column, index),
+  }
+}
+
+function guardOf(mm: Mm, column: string, index: number): Guard | undefined {
+  switch (WRITTEN_UNDER[column]) {
+    case 'L':
+      return { anyOf: [['flags', index, PG_locked]], unlessZero: ['refcount', index] }
+    case 'R':
+      return { anyOf: [['rmapLock', 0, SPIN_LOCKED]] }
+    case 'I':
+      return {
+        anyOf: Array.from({ length: mm.mappingFlags.length }, (_, id) => ['mappingFlags', id, AS_LOCKED]),
+      }
+    default:
+      return undefined
+  }
+}
