@@ -111,7 +111,7 @@ test('S0-8 undo is the reverse of acquire: unlock, then put', () => {
 function changes(steps: RecordingCpu, pfn: Pfn): string[] {
   const meaning: Record<string, string> = {
     [`addUnlessZero refcount[${pfn}]`]: 'get',
-    [`add refcount[${pfn}] -1`]: 'put',
+    [`decAndTest refcount[${pfn}]`]: 'put',
     [`tryLock flags[${pfn}] 0x1`]: 'trylock',
     [`lock flags[${pfn}] 0x1`]: 'lock',
     [`unlock flags[${pfn}] 0x1`]: 'unlock',

@@ -40,7 +40,11 @@ const RMAP = nidOf(0)
 /**
  * Maps a page at an empty pte. Takes a reference on its folio.
  *
- * @locks  takes and drops (R); the caller keeps the page alive
+ * A reference alone does not keep the page from moving: who maps a page that is mapped already (fork) holds (L) and
+ * has seen the other pte present under it, or the page moves between the chain and the pte and its writes are lost
+ * (model migrate-mapped, `fork-by-reference`).
+ *
+ * @locks  takes and drops (R); needs (L) of a page that others can reach
  * @kernel mm/rmap.c folio_add_anon_rmap_pte() v6.18
  */
 export function mapPage(cpu: Cpu, mm: Mm, vpn: Vpn, pfn: Pfn): void {

@@ -115,9 +115,11 @@ export function poolRelease(cpu: Cpu, mm: Mm, pool: PagePool, pfn: Pfn): boolean
  */
 export function poolRead(cpu: Cpu, mm: Mm, pool: PagePool, pfn: Pfn): number {
   assert(mm.hasContents, 'page_pool: this machine has contents')
+  if (!cpu.addUnlessZero(mm.refcount, pfn)) return -1 // free: nobody may lock it
   cpu.lock(mm.flags, pfn, PG_locked)
   const value = isOwn(cpu, mm, pool, pfn) ? cpu.load(mm.content, pfn) : -1
   cpu.unlock(mm.flags, pfn, PG_locked)
+  putPage(cpu, mm, pfn)
   return value
 }
 
