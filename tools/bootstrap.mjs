@@ -26,10 +26,13 @@ const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
 const at = (...parts) => path.join(root, ...parts)
 const say = (line) => process.stderr.write(`drover: ${line}\n`)
 
-/** What is bundled: the command line in one piece, and the library's entries, which share chunks. */
+/** What is bundled: the command line and the checker's worker in one piece each, and the library's entries, which share chunks. */
 const PROGRAM = { 'cli/main': 'src/cli/main.ts' }
+const WORKER = { 'cli/check_worker': 'src/cli/check_worker.ts' }
 const LIBRARY = {
   'mm/index': 'src/mm/index.ts',
+  'check/index': 'src/check/index.ts',
+  'models/conformance/index': 'src/models/conformance/index.ts',
   'analyze/index': 'src/analyze/index.ts',
   'capture/linux/index': 'src/capture/linux/index.ts',
 }
@@ -112,7 +115,7 @@ async function build(command) {
   const fingerprint = fingerprintOf(sources)
   const stamp = at('dist', '.built')
   const declarations = sources.filter(isShipped).map(declarationOf)
-  const entries = [...Object.keys(PROGRAM), ...Object.keys(LIBRARY)].map((name) => at('dist', `${name}.js`))
+  const entries = [PROGRAM, WORKER, LIBRARY].flatMap(Object.keys).map((name) => at('dist', `${name}.js`))
   const gone = [...declarations, ...entries].filter((file) => !fs.existsSync(file))
   if (gone.length === 0 && readText(stamp) === fingerprint) return
 
@@ -133,7 +136,11 @@ async function build(command) {
     process.exit(1)
   }
   const { bundle } = await import('./bundle.mjs') // not before esbuild is installed
-  const code = new Map([...bundle({ entries: PROGRAM }), ...bundle({ entries: LIBRARY, split: true })])
+  const code = new Map([
+    ...bundle({ entries: PROGRAM }),
+    ...bundle({ entries: WORKER, map: true }), // stacks name the lines of the protocol's source
+    ...bundle({ entries: LIBRARY, split: true, map: true }),
+  ])
   for (const [name, text] of code) {
     fs.mkdirSync(path.dirname(at('dist', name)), { recursive: true })
     fs.writeFileSync(at('dist', name), text)

@@ -4,4 +4,5 @@ export function bundle(what: {
   readonly entries?: Readonly<Record<string, string>>
   readonly stdin?: string
   readonly split?: boolean
+  readonly map?: boolean
 }): Map<string, string>

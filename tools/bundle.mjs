@@ -17,12 +17,12 @@ import { buildSync } from 'esbuild'
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
 
 /**
- * @param {{ entries?: Record<string, string>, stdin?: string, split?: boolean }} what  entries: output name
- *   without `.js` -> source, relative to the repository; or the text of one program. split: several entries
- *   share what they have in common, in chunks.
+ * @param {{ entries?: Record<string, string>, stdin?: string, split?: boolean, map?: boolean }} what  entries:
+ *   output name without `.js` -> source, relative to the repository; or the text of one program. split: several
+ *   entries share what they have in common, in chunks. map: with a source map beside each file.
  * @returns {Map<string, string>} text by file name, relative to where it is put
  */
-export function bundle({ entries, stdin, split = false }) {
+export function bundle({ entries, stdin, split = false, map = false }) {
   const { outputFiles } = buildSync({
     ...(stdin === undefined
       ? { entryPoints: entries }
@@ -32,6 +32,8 @@ export function bundle({ entries, stdin, split = false }) {
     chunkNames: 'chunks/[name]-[hash]',
     bundle: true,
     splitting: split,
+    sourcemap: map ? 'linked' : false,
+    sourcesContent: false,
     format: 'esm',
     platform: 'node',
     target: 'node20',

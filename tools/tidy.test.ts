@@ -35,7 +35,7 @@ const LAYERS: Layers = {
   'capture/linux': { layers: ['base', 'capture/format'], packages: ['node:*'] },
   cli: {
     layers: [...anywhere, 'capture/linux'],
-    packages: ['node:*', 'commander', '@commander-js/extra-typings', 'string-width'],
+    packages: ['node:*', 'commander', '@commander-js/extra-typings', 'string-width', 'esbuild', '(computed)'], // computed: a driver's module
   },
   // Browser only.
   web: { layers: anywhere },

@@ -10,7 +10,7 @@
 
 import { assert } from '../base/assert.ts'
 import type { Cell, Memory } from './memory.ts'
-import { ADD, LOAD, LOCK, type Op, SECTION, STORE, TRY_LOCK, UNLOCK, WAIT_CLEAR } from './op.ts'
+import { ADD, LOCK, type Op, SECTION, STORE, TRY_LOCK, UNLOCK, WAIT_CLEAR } from './op.ts'
 import type { Guard, LockClass, LockRules } from './system.ts'
 
 /** A named rule that a step breaks. */
@@ -126,7 +126,7 @@ export class Audit {
         if (holds) return this.finding('recursive-lock', `waits for ${name}, which it holds`)
         return op.kind === WAIT_CLEAR
           ? this.sleepFault(op, held)
-          : (this.orderFault(op, held) ?? this.sleepFault(op, held))
+          : (this.sleepFault(op, held) ?? this.orderFault(op, held))
       }
       default:
         return undefined
@@ -211,6 +211,3 @@ export class Audit {
     return held
   }
 }
-
-/** Steps that only read: they need no lock in the audit. */
-export const isRead = (op: Op): boolean => op.kind === LOAD

@@ -9,11 +9,19 @@
 import { assert } from '../base/assert.ts'
 import type { Learned, Violation } from './learned.ts'
 import type { Cell } from './memory.ts'
-import { opText, SECTION } from './op.ts'
+import { numberText, opText, SECTION } from './op.ts'
 import type { Packed } from './packed.ts'
 import { Run } from './run.ts'
 import type { StateTable } from './state_table.ts'
 import type { Canonical } from './symmetry.ts'
+import type { System } from './system.ts'
+
+/** A cell that a step changed; values in words. */
+export interface Change {
+  readonly cell: string
+  readonly from: string
+  readonly to: string
+}
 
 /** One step of a schedule. */
 export interface Step {
@@ -21,12 +29,12 @@ export interface Step {
   /** What it does: `tryLock flags[8] 0x1: yes`. */
   readonly text: string
   /** Cells that it changed. */
-  readonly changes: readonly { readonly cell: string; readonly from: number; readonly to: number }[]
+  readonly changes: readonly Change[]
   /** Locks that the task holds afterwards. */
   readonly held: readonly string[]
   /** What the task has said with `cpu.at` last: `isolated(8)`; '' if nothing. */
   readonly place: string
-  /** Lines of the call stack, innermost first. */
+  /** Lines of the call stack, innermost first, if they were asked for. */
   readonly stack: readonly string[]
 }
 
@@ -98,23 +106,28 @@ export interface Misfit {
   readonly why: string
 }
 
-/** Takes a schedule on plain values. Gives each step, and what was broken, if something was. */
+/**
+ * Takes a schedule on plain values. Gives each step, and what was broken, if something was. `withStacks`: each step
+ * has its call stack, for which its task's code is run once more up to there.
+ */
 export function explain(
   learned: Learned,
   schedule: readonly number[],
+  withStacks = false,
 ): { steps: Step[]; violation: Violation | undefined; misfit: Misfit | undefined } {
   const run = new Run(learned)
   const steps: Step[] = []
-  let violation = run.brokenInvariant(-1)
+  let violation = run.brokenAtStart()
   for (const instance of schedule) {
     if (violation !== undefined) break
     const misfit = misfitOf(run, instance)
     if (misfit !== undefined) return { steps, violation, misfit: { at: steps.length, why: misfit } }
-    const { step, broken } = takeAndTell(run, instance)
+    const { step, broken } = takeAndTell(run, instance, withStacks)
     steps.push(step)
     violation = broken
   }
   if (violation === undefined && run.enabled().length === 0) violation = run.brokenAtEnd()
+  if (violation === undefined) violation = run.brokenForGood(schedule.at(-1) ?? -1)
   return { steps, violation, misfit: undefined }
 }
 
@@ -125,21 +138,26 @@ function misfitOf(run: Run, instance: number): string | undefined {
   return run.isEnabled(instance) ? undefined : `${instances[instance].name} cannot go on there`
 }
 
-function takeAndTell(run: Run, instance: number): { step: Step; broken: Violation | undefined } {
+function takeAndTell(
+  run: Run,
+  instance: number,
+  withStacks: boolean,
+): { step: Step; broken: Violation | undefined } {
   const { learned } = run
   const { memory, system } = learned
   const node = run.nodes[instance]
   const { op } = node
   assert(op !== undefined, 'check: a task that is enabled has a step')
   const before = run.changed()
-  const stack = learned.learnerOf(instance).stackAt(node)
+  const stack = withStacks ? learned.learnerOf(instance).stackAt(node) : []
   const broken = run.step(instance)
   const moved = run.nodes[instance]
   const cells = new Set<Cell>([...before.keys(), ...run.changed().keys()])
   const changes = [...cells].flatMap((cell) => {
     const from = before.get(cell) ?? memory.cells[cell].initial
     const to = run.value(cell)
-    return from === to ? [] : [{ cell: memory.nameOf(cell), from, to }]
+    const show = shower(system, memory.cells[cell].column)
+    return from === to ? [] : [{ cell: memory.nameOf(cell), from: show(from), to: show(to) }]
   })
   const name = memory.nameOf(op.cell)
   const taken = broken === undefined || moved !== node
@@ -148,7 +166,12 @@ function takeAndTell(run: Run, instance: number): { step: Step; broken: Violatio
     broken,
     step: {
       instance,
-      text: opText(op, op.kind === SECTION ? '' : name, taken ? run.answer : undefined),
+      text: opText(
+        op,
+        op.kind === SECTION ? '' : name,
+        taken ? run.answer : undefined,
+        shower(system, memory.cells[op.cell].column),
+      ),
       changes,
       held: moved.held.locks.map(({ cell, bits }) => {
         const { column, index } = memory.cells[cell]
@@ -159,3 +182,8 @@ function takeAndTell(run: Run, instance: number): { step: Step; broken: Violatio
     },
   }
 }
+
+const shower =
+  (system: System, column: string) =>
+  (value: number): string =>
+    system.valueText?.(column, value) ?? numberText(value)

@@ -1,5 +1,5 @@
 /**
- * The point of no return: the step of a counterexample after which every continuation breaks a rule.
+ * The point of no return: the step of a counterexample after which no continuation ends well.
  *
  * Exact, from the graph: a state is lost if no continuation of it comes to an end in which all is well. Once
  * lost, always lost, so the states of the schedule are looked at from the last one back, and what has been found

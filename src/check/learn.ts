@@ -4,7 +4,7 @@
  * The code runs on `LearnCpu`, which answers the first steps from a log and stops the code, by throwing, at the
  * first step that is not in the log. So one run tells what the task does next after a given history: a *node*.
  * The nodes form a tree, in which the value that a step answers with leads on. `cpu.at` cuts it: histories that
- * say the same are one node from there on, which is what makes a loop finite.
+ * say the same, and hold the same locks, are one node from there on, which is what makes a loop finite.
  *
  * Which values are tried: those that were seen. A *context* is a step, the locks held at it, and how often the
  * task took that step before; a value seen in a context is tried wherever the context occurs (`complete`). The
@@ -21,6 +21,7 @@
  * @ours
  */
 
+import { assert } from '../base/assert.ts'
 import type { Cpu } from '../base/cpu.ts'
 import { type Cells, type CpuId, cellsOf, cpuIdOf } from '../base/units.ts'
 import type { Audit, Finding, Held, Verdict } from './audit.ts'
@@ -43,16 +44,16 @@ import {
   UNLOCK,
   WAIT_CLEAR,
 } from './op.ts'
-import { failureOf, SectionTree } from './section.ts'
+import { failureOf, type SectionLock, SectionTree } from './section.ts'
 import { type Task, TaskError } from './system.ts'
 
 /** Steps that a task may take before it ends or says where it is. */
 export const STEPS_MAX = 500
 /** Nodes of one task before merging. */
 const NODES_MAX = 200_000
-/** Histories that are tried against each declaration of `cpu.at`, and steps compared for each. */
-const ALTERNATIVES_MAX = 3
-const COMPARED_MAX = 300
+/** Walks of the automaton that are compared with the plain code, and steps of each. */
+const COMPARED_WALKS = 60
+const COMPARED_STEPS = 300
 
 /** Where a task is, as it has said with `cpu.at`, or that it has ended. */
 export interface Situation {
@@ -263,6 +264,10 @@ class LearnCpu implements Cpu {
       this.pos = at + 1
       return this.log[at]
     }
+    assert(
+      Number.isInteger(index) && index >= 0 && index < cells.length,
+      'cpu: the index is one of the column',
+    )
     this.kind = kind
     this.cells = cells
     this.index = index
@@ -285,6 +290,8 @@ export interface LearnContext {
   readonly ops: Ops
   readonly situations: Situations
   readonly isPrivate: (cell: Cell) => boolean
+  /** Called before each run of a task's code. */
+  readonly onRun: () => void
 }
 
 /** Every step that any task takes, interned. */
@@ -314,17 +321,22 @@ export class Ops {
       cell,
       x,
       y,
-      ...(section !== undefined && { section: this.treeOf(section, cpu.args) }),
+      ...(section !== undefined && { section: this.treeOf(section, cpu.args, { cell, bits: x }) }),
     }
     this.all.push(op)
     this.byKey.set(key, op)
     return op
   }
 
-  private treeOf(section: (...args: never[]) => number, args: readonly unknown[]): SectionTree {
+  private treeOf(
+    section: (...args: never[]) => number,
+    args: readonly unknown[],
+    lock: SectionLock,
+  ): SectionTree {
     const numbers = args.filter((arg) => typeof arg === 'number')
     const text = `${section.name || 'section'}(${numbers.join(', ')})`
-    return new SectionTree(this.memory, text, () => Number(Reflect.apply(section, undefined, [...args])))
+    const run = (): number => Number(Reflect.apply(section, undefined, [...args]))
+    return new SectionTree(this.memory, text, run, lock)
   }
 
   private numberOf(thing: unknown): string {
@@ -385,9 +397,10 @@ export class Learner {
   private readonly cpu: LearnCpu
   private readonly access: OwnAccess
   private readonly contexts = new Map<string, Context>()
-  /** The first node of each place. */
-  private readonly starts = new Map<Situation, Node>()
-  private readonly alternatives = new Map<Node, (readonly number[])[]>()
+  /** The first node of each place, apart by the locks that are held there. */
+  private readonly starts = new Map<string, Node>()
+  /** Histories have come together at some `cpu.at`. */
+  private joins = false
 
   constructor(task: Task<object>, shared: LearnContext) {
     this.task = task
@@ -441,63 +454,75 @@ export class Learner {
     return cpu.stack.split('\n').slice(1)
   }
 
-  /** Throws TaskError if the task remembers more at a `cpu.at` than it says there. */
+  /**
+   * Throws TaskError if the task remembers more at a `cpu.at` than it says there: walks of the automaton, over every
+   * edge and round every loop, are taken on the plain code, which must do the same.
+   */
   verifyPlaces(): void {
-    for (const [start, histories] of this.alternatives) {
-      const segment = this.nodes.filter((node) => this.startOf(node) === start).slice(0, COMPARED_MAX)
-      for (const history of histories) {
-        for (const node of segment) this.compare(start, history, node)
-      }
-    }
+    if (!this.joins) return
+    const taken = new Map<Node, Map<number, number>>()
+    for (let walk = 0; walk < COMPARED_WALKS; walk++) this.compareWalk(taken)
   }
 
-  private compare(start: Node, history: readonly number[], node: Node): void {
-    const { cpu } = this
-    const tail = this.history(node).slice(start.depth)
-    const told = [...history, ...tail]
-    this.setLog(told, [...this.opsAlong(history), ...this.opsOf(node).slice(start.depth)])
-    const outcome = this.run()
-    const same =
-      outcome.stopped && cpu.diverged < 0
-        ? node.op !== undefined && this.shared.ops.of(cpu, this.cellsAtStop()) === node.op
-        : cpu.diverged < 0 && node.ending !== undefined && node.ending.failed === outcome.ending.failed
-    if (same) return
-    const { label, a, b } = start.place
+  /** One walk from the root, always by the answer that was taken least. */
+  private compareWalk(taken: Map<Node, Map<number, number>>): void {
+    const values: number[] = []
+    const ops: Op[] = []
+    const places: Situation[] = []
+    let node = this.root
+    while (node.op !== undefined && values.length < COMPARED_STEPS && node.children.size > 0) {
+      const counts = taken.get(node) ?? new Map<number, number>()
+      taken.set(node, counts)
+      const [value] = [...node.children.keys()].toSorted(
+        (x, y) => (counts.get(x) ?? 0) - (counts.get(y) ?? 0),
+      )
+      counts.set(value, (counts.get(value) ?? 0) + 1)
+      values.push(value)
+      ops.push(node.op)
+      node = node.children.get(value) ?? node
+      places.push(node.place)
+    }
+    const same = this.does(values, ops, node)
+    if (same === undefined) return
+    const place = places[same.at] ?? places.findLast(({ label }) => label !== '') ?? this.root.place
     throw new TaskError(
       this.task.name,
-      `remembers more at cpu.at('${label}', ${a}, ${b}) than it declares there: after\n` +
-        `  ${this.historyText(told, cpu.ops)}\nit goes on in another way than after\n` +
-        `  ${this.historyText(this.history(node), this.opsOf(node))}`,
+      `remembers more at cpu.at('${place.label}', ${place.a}, ${place.b}) than it declares there: after\n` +
+        `  ${this.historyText(values.slice(0, same.at), ops.slice(0, same.at))}\nit goes on in another way than after\n` +
+        `  ${this.historyText(this.history(same.like), this.opsOf(same.like))}`,
     )
   }
 
-  /** Node of the last `cpu.at` before `node`, or the root. */
-  private startOf(node: Node): Node {
-    let at = node
-    while (at.parent !== undefined && !this.isStart(at)) at = at.parent
-    return at
+  /** Undefined if the plain code does this and comes to `end`; else from which step on it does not. */
+  private does(
+    values: readonly number[],
+    ops: readonly Op[],
+    end: Node,
+  ): { at: number; like: Node } | undefined {
+    const { cpu } = this
+    this.setLog(values, ops)
+    const { stopped, ending } = this.run()
+    if (cpu.diverged >= 0) return { at: cpu.diverged, like: this.nodeAfter(values.slice(0, cpu.diverged)) }
+    const same = stopped
+      ? end.op !== undefined && this.shared.ops.of(cpu, this.cellsAtStop()) === end.op
+      : end.ending !== undefined && end.ending.failed === ending.failed && end.ending.result === ending.result
+    const { label, a, b } = cpu
+    const saysSame = label === undefined || this.shared.situations.at(label, a, b) === end.place
+    return same && saysSame ? undefined : { at: values.length, like: end }
+  }
+
+  private nodeAfter(values: readonly number[]): Node {
+    return values.reduce((node, value) => node.children.get(value) ?? node, this.root)
   }
 
   private isStart(node: Node): boolean {
-    return this.starts.get(node.place) === node
+    return this.starts.get(startKey(node.place, node.held)) === node
   }
 
   private opsOf(node: Node): Op[] {
     const ops: Op[] = []
     for (let at = node.parent; at !== undefined; at = at.parent) if (at.op !== undefined) ops.push(at.op)
     return ops.toReversed()
-  }
-
-  /** The steps of a history that has been taken. */
-  private opsAlong(values: readonly number[]): Op[] {
-    const ops: Op[] = []
-    let node: Node | undefined = this.root
-    for (const value of values) {
-      if (node?.op === undefined) break
-      ops.push(node.op)
-      node = node.children.get(value)
-    }
-    return ops
   }
 
   private setLog(values: readonly number[], ops: readonly Op[]): void {
@@ -520,30 +545,27 @@ export class Learner {
     const op = first.stopped ? this.shared.ops.of(cpu, this.cellsAtStop()) : undefined
     const { label, a, b } = cpu
     const direct = [...this.access.seen]
-    this.run()
-    if (
-      cpu.diverged >= 0 ||
-      op !== (cpu.cells === undefined ? undefined : this.shared.ops.of(cpu, cpu.cells))
-    ) {
-      this.nondeterministic(history, steps)
+    const again = this.run()
+    const opAgain =
+      again.stopped && cpu.diverged < 0 ? this.shared.ops.of(cpu, this.cellsAtStop()) : undefined
+    const sameEnd = first.ending.result === again.ending.result && first.ending.failed === again.ending.failed
+    if (cpu.diverged >= 0 || op !== opAgain || !sameEnd) {
+      this.nondeterministic(history, op === undefined ? steps : [...steps, op], first.ending, again.ending)
     }
     const place = label === undefined ? undefined : this.shared.situations.at(label, a, b)
-    const start = place && this.starts.get(place)
-    if (start !== undefined && parent !== undefined) return this.joinStart(parent, value, start, history)
+    const key = place && startKey(place, this.heldAfter(parent, value))
+    const start = key === undefined ? undefined : this.starts.get(key)
+    if (start !== undefined && parent !== undefined) {
+      // The task says that it is where it has been before: from here on it is the same (verifyPlaces).
+      this.joins = true
+      parent.children.set(value, start)
+      return start
+    }
     const node = this.newNode(parent, value, op, first.ending, place, direct)
     if (node.since > STEPS_MAX) this.endless()
-    if (place !== undefined) this.starts.set(place, node)
+    if (key !== undefined) this.starts.set(key, node)
     parent?.children.set(value, node)
     return node
-  }
-
-  /** The task says that it is where it has been before: from here on it is the same. */
-  private joinStart(parent: Node, value: number, start: Node, history: readonly number[]): Node {
-    parent.children.set(value, start)
-    const known = this.alternatives.get(start) ?? []
-    if (known.length < ALTERNATIVES_MAX) known.push(history)
-    this.alternatives.set(start, known)
-    return start
   }
 
   private newNode(
@@ -556,7 +578,7 @@ export class Learner {
   ): Node {
     const { audit, situations } = this.shared
     const place = said ?? parent?.place ?? situations.begin
-    const held = parent?.op === undefined ? audit.none : audit.after(parent.held, parent.op, value)
+    const held = this.heldAfter(parent, value)
     const node: Node = {
       id: this.nodes.length,
       parent,
@@ -584,6 +606,11 @@ export class Learner {
     return node
   }
 
+  private heldAfter(parent: Node | undefined, value: number): Held {
+    const { audit } = this.shared
+    return parent?.op === undefined ? audit.none : audit.after(parent.held, parent.op, value)
+  }
+
   /** The context of a step: which one it is, under which locks, and how often it was taken since `cpu.at`. */
   private contextOf(parent: Node | undefined, op: Op, held: Held): Context {
     let times = 0
@@ -601,7 +628,8 @@ export class Learner {
   /** Runs the code on the log. */
   private run(): { stopped: boolean; ending: Ending } {
     const { cpu, access } = this
-    const { memory } = this.shared
+    const { memory, onRun } = this.shared
+    onRun()
     cpu.start()
     access.start()
     memory.access = access
@@ -627,22 +655,32 @@ export class Learner {
     return cells
   }
 
-  private nondeterministic(history: readonly number[], steps: readonly Op[]): never {
+  /** After a history the task did `steps[history.length]` or ended once, and something else now. */
+  private nondeterministic(
+    history: readonly number[],
+    steps: readonly Op[],
+    before?: Ending,
+    after?: Ending,
+  ): never {
     const { cpu } = this
     const at = cpu.diverged < 0 ? history.length : cpu.diverged
-    const now =
-      cpu.cells === undefined
-        ? 'ends'
-        : opText(
-            this.shared.ops.of(cpu, cpu.cells),
-            this.shared.memory.nameOf(this.shared.ops.of(cpu, cpu.cells).cell),
-          )
+    const now = cpu.cells === undefined ? undefined : this.shared.ops.of(cpu, cpu.cells)
+    const then = steps[at]
+    const isSection =
+      now?.kind === SECTION && then?.kind === SECTION && now.section?.text === then.section?.text
     throw new TaskError(
       this.task.name,
-      'depends on something else than its arguments and what cpu returned: after the same steps\n' +
-        `  ${this.historyText(history.slice(0, at), steps.slice(0, at)) || '(none)'}\n` +
-        `it once takes the step \`${steps[at] === undefined ? 'another one' : opText(steps[at], this.shared.memory.nameOf(steps[at].cell))}\` and once \`${now}\``,
+      isSection
+        ? `gives cpu.atomically another function each time (${now.section?.text}); a section is a function of its module`
+        : 'depends on something else than its arguments and what cpu returned: after the same steps\n' +
+            `  ${this.historyText(history.slice(0, at), steps.slice(0, at)) || '(none)'}\n` +
+            `it once ${this.doingText(then, before)} and once ${this.doingText(now, after)}`,
     )
+  }
+
+  private doingText(op: Op | undefined, ending: Ending | undefined): string {
+    if (op !== undefined) return `takes the step \`${opText(op, this.shared.memory.nameOf(op.cell))}\``
+    return ending === undefined ? 'ends' : `ends with ${ending.failed ?? ending.result}`
   }
 
   private catches(): never {
@@ -670,6 +708,8 @@ export class Learner {
     )
   }
 }
+
+const startKey = (place: Situation, held: Held): string => `${place.id}:${held.id}`
 
 /** A task's automaton after merging. Node 0 is where it starts. */
 export interface Automaton {
@@ -714,7 +754,7 @@ export function minimise(learner: Learner, findingOf: (node: Node) => Finding | 
       .join(' ')
     const end = node.ending === undefined ? '' : `${node.ending.result}!${node.ending.failed ?? ''}`
     const finding = findingOf(node)?.says ?? ''
-    const key = `${node.op?.id ?? -1}|${node.held.id}|${node.place.id}|${end}|${finding}|${next}`
+    const key = `${node.op?.id ?? -1}|${node.held.id}|${node.situation.id}|${end}|${finding}|${next}`
     const known = byKey.get(key)
     classOf[i] = known ?? members.length
     if (known === undefined) {

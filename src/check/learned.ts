@@ -4,12 +4,21 @@
  * Every strategy starts from one of these; what one of them learns the next one knows.
  */
 
+import type { Cpu } from '../base/cpu.ts'
 import { Audit, type Finding, type Held } from './audit.ts'
 import { type Automaton, type LearnContext, Learner, minimise, type Node, Ops, Situations } from './learn.ts'
 import { type Cell, Memory } from './memory.ts'
 import { isWrite, type Op, SECTION } from './op.ts'
 import { SectionTree } from './section.ts'
-import { type Instance, instancesOf, type Property, type System, TaskError, type Where } from './system.ts'
+import {
+  type Instance,
+  instancesOf,
+  type Property,
+  type System,
+  type Task,
+  TaskError,
+  type Where,
+} from './system.ts'
 
 /** What went wrong, in whichever way. */
 export interface Violation {
@@ -49,7 +58,7 @@ export class Learned {
   private readonly values: Set<number>[] = []
 
   /** Throws TaskError if a task cannot be learnt. */
-  constructor(system: System) {
+  constructor(system: System, onRun: () => void = () => {}) {
     this.system = system
     this.memory = new Memory(system.state)
     const { memory } = this
@@ -58,6 +67,7 @@ export class Learned {
       audit: new Audit(memory, system.locks),
       ops: new Ops(memory),
       situations: new Situations(),
+      onRun,
       isPrivate: (cell) => {
         const { column, index } = memory.cells[cell]
         return system.isPrivate?.(column, index) === true
@@ -66,9 +76,20 @@ export class Learned {
     this.instances = instancesOf(system)
     if (this.instances.length > INSTANCES_MAX)
       throw new TaskError(system.name, `has more than ${INSTANCES_MAX} tasks`)
-    this.learners = system.tasks.map((task) => new Learner(task, this.shared))
+    checkInterrupts(system)
+    const arrivals = this.memory.addColumn('interrupt', system.tasks.length)
+    this.learners = system.tasks.map((task, i) => new Learner(arriving(task, arrivals, i), this.shared))
     this.invariants = (system.invariants ?? []).map((property) => this.checkOf(property))
     this.atEnd = (system.atEnd ?? []).map((property) => this.checkOf(property))
+  }
+
+  /** The assertion that a task breaks before its first step. */
+  brokenAtStart(): Violation | undefined {
+    for (const { root } of this.learners) {
+      const failed = root.ending?.failed
+      if (failed !== undefined) return { kind: 'assertion', name: failed, says: failed, instance: -1 }
+    }
+    return undefined
   }
 
   learnerOf(instance: number): Learner {
@@ -92,6 +113,11 @@ export class Learned {
     const written = all.some((op) => op.kind === SECTION && op.section?.writes.has(cell) === true)
     if (written) this.variable.add(cell)
     return written
+  }
+
+  /** A cell is to be kept as one that changes, because one that it can change places with does. */
+  noteVariable(cell: Cell): void {
+    this.variable.add(cell)
   }
 
   /** A cell was seen to have a value. */
@@ -178,3 +204,26 @@ export class Learned {
 
 /** Tasks of one system. */
 const INSTANCES_MAX = 24
+
+/**
+ * An interrupt as a task whose first step is that it comes: from then on its cpu is its own. (The step reads a cell
+ * that never changes.)
+ */
+function arriving(task: Task<object>, arrivals: Int32Array, index: number): Task<object> {
+  if (task.interrupts === undefined) return task
+  const run = (cpu: Cpu, state: object): unknown => {
+    cpu.load(arrivals, index)
+    return task.run(cpu, state)
+  }
+  return { ...task, run }
+}
+
+function checkInterrupts({ tasks }: System): void {
+  for (const { name, interrupts } of tasks) {
+    if (interrupts === undefined) continue
+    const host = tasks.find((task) => task.name === interrupts)
+    if (host === undefined) throw new TaskError(name, `interrupts "${interrupts}", and there is no such task`)
+    if ((host.copies ?? 1) > 1)
+      throw new TaskError(name, `interrupts "${interrupts}", which has copies; which of them?`)
+  }
+}

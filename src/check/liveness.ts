@@ -82,20 +82,12 @@ class Graph {
 
   /** True if a cycle within the component leaves out no task that could go on in all of its states. */
   private isFair(states: readonly number[], component: Int32Array): boolean {
-    const needed = this.neededIn(states, component)
-    return needed !== undefined && states.some((from) => this.stepsWithin(from, component).length > 0)
-  }
-
-  /** Tasks that the cycle has to have a step of; undefined if one of them has none in the component. */
-  private neededIn(states: readonly number[], component: Int32Array): number[] | undefined {
-    const needed: number[] = []
+    if (!states.some((from) => this.stepsWithin(from, component).length > 0)) return false
     for (let i = 0; i < this.instances; i++) {
       const always = states.every((from) => this.edges[from * this.instances + i] >= 0)
-      if (!always) continue
-      if (!states.some((from) => this.stepsWithin(from, component).includes(i))) return undefined
-      needed.push(i)
+      if (always && !states.some((from) => this.stepsWithin(from, component).includes(i))) return false
     }
-    return needed
+    return true
   }
 
   private stepsWithin(from: number, component: Int32Array): number[] {
@@ -114,24 +106,38 @@ class Graph {
     return schedule.toReversed()
   }
 
-  /** A way round from the first state of the component back to it, with a step of every task that it needs. */
+  /**
+   * A way round from the first state of the component back to it that is fair: every task takes a step on the way, or
+   * cannot go on in some state of the way.
+   */
   private cycleIn(states: readonly number[], component: Int32Array): number[] {
     const [start] = states
     const cycle: number[] = []
     let at = start
-    for (const task of this.neededIn(states, component) ?? []) {
-      if (cycle.includes(task)) continue
-      const way = this.wayWithin(at, component, (from) => this.stepsWithin(from, component).includes(task))
-      cycle.push(...way.steps, task)
-      at = this.edges[way.end * this.instances + task]
+    const visited = [start]
+    const go = (is: (state: number) => boolean): void => {
+      const { steps } = this.wayWithin(at, component, is)
+      for (const step of steps) take(step)
+    }
+    const take = (step: number): void => {
+      cycle.push(step)
+      at = this.edges[at * this.instances + step]
+      visited.push(at)
+    }
+    for (let task = 0; task < this.instances; task++) {
+      const stops = (state: number): boolean => this.edges[state * this.instances + task] < 0
+      if (cycle.includes(task) || visited.some(stops)) continue
+      if (states.some(stops)) go(stops)
+      else {
+        go((state) => this.stepsWithin(state, component).includes(task))
+        take(task)
+      }
     }
     if (cycle.length === 0) {
-      const way = this.wayWithin(at, component, (from) => this.stepsWithin(from, component).length > 0)
-      const [task] = this.stepsWithin(way.end, component)
-      cycle.push(...way.steps, task)
-      at = this.edges[way.end * this.instances + task]
+      go((state) => this.stepsWithin(state, component).length > 0)
+      take(this.stepsWithin(at, component)[0])
     }
-    cycle.push(...this.wayWithin(at, component, (from) => from === start).steps)
+    go((state) => state === start)
     return cycle
   }
 
@@ -140,7 +146,7 @@ class Graph {
     from: number,
     component: Int32Array,
     is: (state: number) => boolean,
-  ): { steps: number[]; end: number } {
+  ): { steps: number[] } {
     const cameFrom = new Map<number, { state: number; step: number }>()
     const queue = [from]
     const known = new Set(queue)
@@ -150,7 +156,7 @@ class Graph {
         const steps: number[] = []
         for (let back = cameFrom.get(state); back !== undefined; back = cameFrom.get(back.state))
           steps.push(back.step)
-        return { steps: steps.toReversed(), end: state }
+        return { steps: steps.toReversed() }
       }
       for (const step of this.stepsWithin(state, component)) {
         const to = this.edges[state * this.instances + step]
@@ -160,7 +166,7 @@ class Graph {
         queue.push(to)
       }
     }
-    return { steps: [], end: from }
+    return { steps: [] }
   }
 
   private numberOf(words: Int32Array, parent: number, via: number): number {

@@ -52,6 +52,15 @@ export class Memory<S extends object> {
     this.view = this.shadow(state, new Map())
   }
 
+  /** A column beside the state: cells of the checker's own. */
+  addColumn(name: string, length: number): Int32Array {
+    const array = new Int32Array(length)
+    const buffer = this.buffers.size
+    this.buffers.set(array.buffer, buffer)
+    this.columns.set(array, { name, array, base: buffer * BUFFER_SPAN })
+    return array
+  }
+
   /** The cell at `index` of a column of the view or of the state. */
   cellOf(array: Int32Array, index: number): Cell {
     const column = this.columns.get(array)
@@ -115,7 +124,12 @@ export class Memory<S extends object> {
       get: (target, key) => {
         if (key === 'length') return target.length
         const index = indexOf(key)
-        return index < 0 || index >= target.length ? undefined : this.access.read(this.at(column, index))
+        if (index >= 0 && index < target.length) return this.access.read(this.at(column, index))
+        assert(
+          typeof key === 'symbol' || !(key in target),
+          'check: a column of the view has an index and a length, and nothing else',
+        )
+        return undefined
       },
       set: (target, key, value) => {
         const index = indexOf(key)

@@ -99,7 +99,7 @@ export function apply(op: Op, value: number, effect: Effect): void {
       return
     case ADD_UNLESS_ZERO:
       effect.result = value === 0 ? 0 : 1
-      effect.value = value === 0 ? 0 : value + 1
+      effect.value = value === 0 ? 0 : (value + 1) | 0
       return
     case CAS:
       effect.result = value === x ? 1 : 0
@@ -115,7 +115,7 @@ export function apply(op: Op, value: number, effect: Effect): void {
       return
     case TRY_LOCK:
       effect.result = (value & x) === 0 ? 1 : 0
-      effect.value = value | x
+      effect.value = (value & x) === 0 ? value | x : value
       return
     case LOCK:
       effect.value = value | x
@@ -129,22 +129,31 @@ export function apply(op: Op, value: number, effect: Effect): void {
   }
 }
 
+/** Small numbers are counts, large ones are bits. */
+export const numberText = (value: number): string =>
+  value > -1000 && value < 1000 ? String(value) : `0x${(value >>> 0).toString(16)}`
+
 /** `lock flags[3] 0x1`: the step in words; `result` as the task saw it, if it says something. */
-export function opText(op: Op, cellName: string, result?: number): string {
-  const bits = `0x${(op.x >>> 0).toString(16)}`
+export function opText(
+  op: Op,
+  cellName: string,
+  result?: number,
+  show: (value: number) => string = numberText,
+): string {
+  const bits = show(op.x)
   const name = NAMES[op.kind]
   switch (op.kind) {
     case LOAD:
-      return `${name} ${cellName}${result === undefined ? '' : ` = ${result}`}`
+      return `${name} ${cellName}${result === undefined ? '' : ` = ${show(result)}`}`
     case STORE:
-      return `${name} ${cellName} = ${op.x}`
+      return `${name} ${cellName} = ${show(op.x)}`
     case ADD:
       return `${name} ${cellName} ${op.x < 0 ? '' : '+'}${op.x}`
     case DEC_AND_TEST:
     case ADD_UNLESS_ZERO:
       return `${name} ${cellName}${answer(result)}`
     case CAS:
-      return `${name} ${cellName} ${op.x} -> ${op.y}${answer(result)}`
+      return `${name} ${cellName} ${show(op.x)} -> ${show(op.y)}${answer(result)}`
     case TEST_SET:
     case TEST_CLEAR:
     case TRY_LOCK:

@@ -85,11 +85,15 @@ export class Packed {
   readonly mask: Int32Array
   readonly base: Int32Array
   readonly table: Int32Array
+  /** What a step on one cell adds to that cell's word, by place in `table`. */
+  readonly change: Int32Array
   readonly violations: Violation[] = []
   readonly hosts: readonly number[]
   readonly hasInterrupts: boolean
   /** Something was learnt for which this packing has no room. */
   stale = false
+  /** How often a step that was filled led to what is not known. */
+  unknowns = 0
   private readonly fieldOfCell = new Map<Cell, CellField>()
   private readonly trees: (Branch | Leaf | undefined)[]
   private readonly checkTrees = new Map<Check, Branch | Leaf>()
@@ -113,6 +117,10 @@ export class Packed {
     this.base = new Int32Array(count)
     this.trees = new Array<Branch | Leaf | undefined>(count)
     this.table = new Int32Array(this.layOutTable()).fill(UNFILLED)
+    this.change = new Int32Array(this.table.length)
+    this.kind.forEach((kind, node) => {
+      if (kind === ENDED) this.table[this.base[node]] = BLOCKED
+    })
     this.situations = this.automata.map(({ nodes }) =>
       Int32Array.from(nodes, ({ like }) => like.situation.id),
     )
@@ -215,10 +223,11 @@ export class Packed {
     const { op } = this.nodes[node].like
     assert(op !== undefined, 'packed: a node with a step')
     const before = this.valueOf(words, op.cell)
-    const entry = isBlocked(op, before) ? BLOCKED : this.take(words, node, instance)
+    const entry = this.isBlockedAt(node, before) ? BLOCKED : this.take(words, node, instance)
     let value = before
     for (const [, written] of this.outcome.writes) value = written
     this.table[at] = entry < 0 ? entry : this.encode(entry, op.cell, value)
+    this.change[at] = ((this.table[at] & 0xff) - (at - this.base[node])) << this.shift[node]
     return this.table[at]
   }
 
@@ -283,9 +292,14 @@ export class Packed {
   private layOutTable(): number {
     let size = 0
     this.nodes.forEach(({ like: { op, verdict } }, node) => {
-      if (op === undefined) return
+      this.base[node] = size
+      if (op === undefined) {
+        size++
+        return
+      }
       if (op.kind === SECTION || verdict.unlessZero >= 0) {
         this.kind[node] = TREE
+        size++
         return
       }
       const field = this.fieldOfCell.get(op.cell)
@@ -293,7 +307,6 @@ export class Packed {
       this.word[node] = field?.word ?? 0
       this.shift[node] = field?.shift ?? 0
       this.mask[node] = field?.mask ?? 0
-      this.base[node] = size
       size += this.mask[node] + 1
     })
     return size
@@ -309,10 +322,17 @@ export class Packed {
     if (local === undefined) {
       learned.learnerOf(instance).next(like, outcome.result)
       this.stale = true
+      this.unknowns++
       return UNKNOWN
     }
     const broken = endViolation(learned, this.nodes[this.offset[instance] + local].like, instance)
     return broken === undefined ? local : this.violationEntry(broken)
+  }
+
+  /** A step that is wrong in itself is taken to be found wrong, also where it would wait: for a lock that it holds, say. */
+  private isBlockedAt(node: number, value: number): boolean {
+    const { like, finding } = this.nodes[node]
+    return finding === undefined && like.op !== undefined && isBlocked(like.op, value)
   }
 
   private violationEntry(violation: Violation): number {
@@ -331,12 +351,17 @@ export class Packed {
     return number < 0 ? UNKNOWN : (next << 8) | number
   }
 
-  private numberOf(field: CellField, value: number): number {
+  /** The number of a value in a cell's field; a new one if there is room, else -1. */
+  numberOf(field: CellField, value: number): number {
     const known = field.numbers.get(value)
     if (known !== undefined) return known
     const number = field.values.length
     this.learned.note(field.cell, value)
-    if (number > field.mask) return this.noRoom(field.cell, value)
+    if (number > field.mask) {
+      this.stale = true
+      this.unknowns++
+      return -1
+    }
     field.values.push(value)
     field.numbers.set(value, number)
     return number
@@ -345,6 +370,7 @@ export class Packed {
   private noRoom(cell: Cell, value: number): number {
     this.learned.note(cell, value)
     this.stale = true
+    this.unknowns++
     return UNKNOWN
   }
 
@@ -356,7 +382,7 @@ export class Packed {
       if (!path.includes(cell)) path.push(cell)
       return this.valueOf(words, cell)
     }
-    const blocked = mayBlock(op.kind) && isBlocked(op, read(op.cell))
+    const blocked = mayBlock(op.kind) && this.isBlockedAt(node, read(op.cell))
     const next = blocked ? BLOCKED : this.take(words, node, instance, read)
     const leaf = blocked ? { entry: BLOCKED, writes: [] } : this.leafOf(next)
     this.trees[node] = this.insert(this.trees[node], path, words, leaf)

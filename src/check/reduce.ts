@@ -14,7 +14,8 @@
  */
 
 import type { Check } from './learned.ts'
-import { type CellField, ENDED, type Packed } from './packed.ts'
+import type { CellField, Packed } from './packed.ts'
+import type { SectionTree } from './section.ts'
 
 export class Reduction {
   /** True if a loop may be left out for ever; the search then takes a full step where it closes one. */
@@ -28,9 +29,13 @@ export class Reduction {
   private readonly futureReads: Int32Array
   private readonly futureWrites: Int32Array
   private readonly visible: Uint8Array
-  /** By node and node: 0 not known, 1 no, 2 the first one's step conflicts with the other one's future. */
-  private readonly conflicts: Uint8Array
-  private readonly hosts: readonly number[]
+  /** Code whose cells are known as far as it has run, and how many cells that are. */
+  private readonly trees: readonly SectionTree[]
+  private readonly cellsKnown: number
+  /** By instance, of the state at hand: who conflicts with its next step, itself included; 0: not known yet. */
+  private readonly conflicts: Int32Array
+  /** By instance: those that it interrupts, or that interrupt it. */
+  private readonly sharesCpu: Int32Array
 
   constructor(packed: Packed) {
     this.packed = packed
@@ -43,12 +48,22 @@ export class Reduction {
     this.futureReads = new Int32Array(size)
     this.futureWrites = new Int32Array(size)
     this.visible = new Uint8Array(nodes.length)
-    this.conflicts = new Uint8Array(nodes.length * nodes.length)
-    this.hosts = learned.instances.map((_, i) => learned.hostOf(i))
+    this.conflicts = new Int32Array(this.instances)
+    this.sharesCpu = Int32Array.from(packed.hosts, (host, i) =>
+      packed.hosts.reduce((set, of, other) => (host === other || of === i ? set | (1 << other) : set), 0),
+    )
+    const sections = packed.nodes.flatMap(({ like }) => like.op?.section ?? [])
+    this.trees = [...new Set([...sections, ...learned.invariants.map(({ tree }) => tree)])]
+    this.cellsKnown = cellsOf(this.trees)
     this.fillFootprints(new Map(cellFields.map((field, i) => [field, i])))
     this.cyclic = packed.automata.some(({ nodes: own }) =>
       hasCycle(own.map(({ next }) => [...next.values()])),
     )
+  }
+
+  /** True if code has been seen to touch cells of which nothing was known: what was chosen may be too small. */
+  get isStale(): boolean {
+    return cellsOf(this.trees) !== this.cellsKnown
   }
 
   /**
@@ -56,59 +71,54 @@ export class Reduction {
    * least two; `at` holds the node of each instance.
    */
   choose(enabled: number, at: Int32Array): number {
+    this.conflicts.fill(0)
     let best = enabled
     let size = bitCount(enabled)
-    for (let seed = 0; seed < this.instances && size > 1; seed++) {
-      if ((enabled & (1 << seed)) === 0) continue
-      const set = this.close(1 << seed, at)
-      const enabledSet = set & enabled
-      const count = bitCount(enabledSet)
-      if (count < size && !this.hasVisible(enabledSet, at)) {
-        best = enabledSet
+    for (let left = enabled; left !== 0 && size > 1; left &= left - 1) {
+      const set = this.close(left & -left, enabled, at) & enabled
+      const count = bitCount(set)
+      if (count < size && !this.hasVisible(set, at)) {
+        best = set
         size = count
       }
     }
     return best
   }
 
-  private close(seed: number, at: Int32Array): number {
+  /** The smallest persistent set around a seed, or one that holds everybody who can go on. */
+  private close(seed: number, enabled: number, at: Int32Array): number {
     let set = seed
     let done = 0
-    while (set !== done) {
+    while (set !== done && (set & enabled) !== enabled) {
       const task = 31 - Math.clz32(set & ~done)
       done |= 1 << task
-      for (let other = 0; other < this.instances; other++) {
-        if ((set & (1 << other)) === 0 && this.conflict(task, other, at)) set |= 1 << other
-      }
+      if (this.conflicts[task] === 0) this.conflicts[task] = this.conflictsOf(task, at)
+      set |= this.conflicts[task]
     }
     return set
   }
 
   private hasVisible(set: number, at: Int32Array): boolean {
-    for (let i = 0; i < this.instances; i++) {
-      if ((set & (1 << i)) !== 0 && this.visible[at[i]] === 1) return true
+    for (let left = set; left !== 0; left &= left - 1) {
+      if (this.visible[at[31 - Math.clz32(left & -left)]] === 1) return true
     }
     return false
   }
 
-  private conflict(task: number, other: number, at: Int32Array): boolean {
-    if (this.packed.kind[at[other]] === ENDED) return false
-    if (this.hosts[task] === other || this.hosts[other] === task) return true
-    const key = at[task] * this.packed.nodes.length + at[other]
-    const known = this.conflicts[key]
-    if (known !== 0) return known === 2
-    const found = this.meets(at[task] * this.setWords, at[other] * this.setWords)
-    this.conflicts[key] = found ? 2 : 1
+  /** The tasks whose futures conflict with the next step of this one, and itself. */
+  private conflictsOf(task: number, at: Int32Array): number {
+    const { setWords, reads, writes, futureReads, futureWrites, instances } = this
+    const step = at[task] * setWords
+    let found = (1 << task) | this.sharesCpu[task]
+    for (let other = 0; other < instances; other++) {
+      const future = at[other] * setWords
+      for (let w = 0; w < setWords; w++) {
+        const written = futureWrites[future + w]
+        const meets = (writes[step + w] & (futureReads[future + w] | written)) | (reads[step + w] & written)
+        if (meets !== 0) found |= 1 << other
+      }
+    }
     return found
-  }
-
-  private meets(step: number, future: number): boolean {
-    for (let w = 0; w < this.setWords; w++) {
-      if ((this.writes[step + w] & (this.futureReads[future + w] | this.futureWrites[future + w])) !== 0)
-        return true
-      if ((this.reads[step + w] & this.futureWrites[future + w]) !== 0) return true
-    }
-    return false
   }
 
   private fillFootprints(numbers: ReadonlyMap<CellField, number>): void {
@@ -175,6 +185,9 @@ export class Reduction {
     }
   }
 }
+
+const cellsOf = (trees: readonly SectionTree[]): number =>
+  trees.reduce((sum, { reads, writes }) => sum + reads.size + writes.size, 0)
 
 function addBit(set: Int32Array, at: number, bit: number): void {
   set[at + (bit >>> 5)] |= 1 << (bit & 31)

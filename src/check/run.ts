@@ -93,7 +93,8 @@ export class Run {
   isEnabled(instance: number): boolean {
     const { op } = this.nodes[instance]
     if (op === undefined || this.isStoppedByInterrupt(instance)) return false
-    return !isBlocked(op, this.value(op.cell))
+    // A step that is wrong in itself is taken to be found wrong, also where it would wait: for a lock that it holds, say.
+    return !isBlocked(op, this.value(op.cell)) || this.learned.findingOf(this.nodes[instance]) !== undefined
   }
 
   /** Instances that can take a step now. */
@@ -133,9 +134,20 @@ export class Run {
     return endViolation(this.learned, next, instance) ?? this.brokenInvariant(instance)
   }
 
+  /** What is wrong before anything has happened. */
+  brokenAtStart(): Violation | undefined {
+    return this.learned.brokenAtStart() ?? this.brokenInvariant(-1)
+  }
+
   /** The first invariant that does not hold here. */
   brokenInvariant(instance: number): Violation | undefined {
     return this.firstBroken(this.learned.invariants, instance)
+  }
+
+  /** The first condition of the end that does not hold, and never will again. */
+  brokenForGood(instance: number): Violation | undefined {
+    const lasting = this.learned.atEnd.filter(({ property }) => property.lasting === true)
+    return this.firstBroken(lasting, instance)
   }
 
   /** What is wrong with the end: somebody waits for ever, or a condition of the end does not hold. */

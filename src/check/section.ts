@@ -29,6 +29,14 @@ export type ReadCell = (cell: Cell) => number
 /** Cells that one run may read: far more than a step under one lock should. */
 const READS_MAX = 1000
 
+/** The lock of a section. */
+export interface SectionLock {
+  readonly cell: Cell
+  readonly bits: number
+}
+
+const NO_LOCK: SectionLock = { cell: Number.NaN, bits: 0 }
+
 export class SectionTree {
   /** For people: `listAdd(3, 0, 0)`. */
   readonly text: string
@@ -38,11 +46,14 @@ export class SectionTree {
   private root: Branch | Leaf | undefined
   private readonly memory: Memory<object>
   private readonly run: () => number
+  private readonly lock: SectionLock
 
-  constructor(memory: Memory<object>, text: string, run: () => number) {
+  /** `lock`: the one that is held while it runs; its bits are set for the section, and clear again afterwards. */
+  constructor(memory: Memory<object>, text: string, run: () => number, lock: SectionLock = NO_LOCK) {
     this.memory = memory
     this.text = text
     this.run = run
+    this.lock = lock
   }
 
   /** What the code does where the cells have the values that `read` gives. Reads them in the order of the code. */
@@ -56,8 +67,21 @@ export class SectionTree {
     return node ?? this.learn(read)
   }
 
+  /** Every path that is known: the values that it has read, in order, and where it ends. */
+  paths(): { reads: readonly (readonly [cell: Cell, value: number])[]; leaf: Leaf }[] {
+    const found: { reads: readonly (readonly [cell: Cell, value: number])[]; leaf: Leaf }[] = []
+    const open: { reads: readonly (readonly [Cell, number])[]; at: Branch | Leaf }[] = []
+    if (this.root !== undefined) open.push({ reads: [], at: this.root })
+    // Bounded by the nodes of the tree, each of which is opened once.
+    for (const { reads, at } of open) {
+      if (!('cell' in at)) found.push({ reads, leaf: at })
+      else for (const [value, next] of at.next) open.push({ reads: [...reads, [at.cell, value]], at: next })
+    }
+    return found
+  }
+
   private learn(read: ReadCell): Leaf {
-    const recorder = new Recorder(read)
+    const recorder = new Recorder(read, this.lock)
     const { memory } = this
     const before = memory.access
     memory.access = recorder
@@ -102,14 +126,22 @@ class Recorder implements Access {
   readonly values = new Map<Cell, number>()
   readonly written = new Map<Cell, number>()
   private readonly source: ReadCell
+  private readonly lock: SectionLock
 
-  constructor(source: ReadCell) {
+  constructor(source: ReadCell, lock: SectionLock) {
     this.source = source
+    this.lock = lock
   }
 
   read(cell: Cell): number {
-    const own = this.written.get(cell) ?? this.values.get(cell)
-    if (own !== undefined) return own
+    const own = this.written.get(cell)
+    return own ?? (cell === this.lock.cell ? this.before(cell) | this.lock.bits : this.before(cell))
+  }
+
+  /** The value before the section began. */
+  private before(cell: Cell): number {
+    const known = this.values.get(cell)
+    if (known !== undefined) return known
     if (this.values.size >= READS_MAX) throw new AssertionError('a section reads at most 1,000 cells')
     const value = this.source(cell)
     this.values.set(cell, value)
@@ -122,12 +154,15 @@ class Recorder implements Access {
 
   /** What it wrote, without what it knew to be there. */
   changes(): (readonly [Cell, number])[] {
-    return [...this.written].filter(([cell, value]) => this.values.get(cell) !== value)
+    const { lock } = this
+    return [...this.written]
+      .map(([cell, value]) => [cell, cell === lock.cell ? value & ~lock.bits : value] as const)
+      .filter(([cell, value]) => this.values.get(cell) !== value)
   }
 }
 
 /** What an error in checked code says: an assertion's sentence, or what was thrown. */
 export function failureOf(error: unknown): string {
-  if (error instanceof AssertionError) return error.message
+  if (error instanceof Error && error.name === 'AssertionError') return error.message // also another copy's
   return error instanceof Error ? `threw ${error.name}: ${error.message}` : `threw ${String(error)}`
 }

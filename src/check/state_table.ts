@@ -1,22 +1,32 @@
 /**
  * The states that a search has found: packed words, stored once, in the order of discovery.
  *
- * Open addressing over pairs (hash, state number + 1); states are compared word by word, so nothing is lost to
- * a hash collision. The hash is an exclusive or of one mixed value a word, so that a step that changes two
- * words changes the hash by four mixes, whatever the size of the state.
+ * Open addressing over one word a slot: the number of the state + 1 in its low bits, the bits of the hash that do
+ * not choose the slot in the others. Where these agree the states are compared word by word, so nothing is lost to
+ * a collision.
  *
- * @paper Hash mixing: Pelle Evensen and Chris Wellons, "lowbias32", 2018
+ * What a search waits for is memory: nearly every look-up misses the caches. So states are added many at a time
+ * (`wait`, `addWaiting`): the slots of all are read first, and the misses overlap.
  */
 
-/** The share of a word in the hash of its state. */
-export function mixWord(value: number, word: number): number {
-  let x = value ^ Math.imul(word + 1, 0x9e3779b9)
-  x = Math.imul(x ^ (x >>> 16), 0x7feb352d)
-  x = Math.imul(x ^ (x >>> 15), 0x846ca68b)
-  return x ^ (x >>> 16)
-}
+import { assert } from '../base/assert.ts'
+import { Prng } from '../base/prng.ts'
 
+/** States of the smallest table. */
 const FIRST_CAPACITY = 1 << 12
+/** States that wait before it is worth adding them. */
+const BATCH = 64
+/** Most that may wait. */
+const WAITING_MAX = 2 * BATCH
+const WORDS_MAX = 32
+
+/** An odd factor for each word of a state. */
+const FACTORS = factors()
+
+function factors(): Int32Array {
+  const prng = new Prng(1)
+  return Int32Array.from({ length: WORDS_MAX }, () => prng.next() | 1)
+}
 
 export class StateTable {
   readonly words: number
@@ -27,27 +37,35 @@ export class StateTable {
   /** The instance whose step led here. */
   via: Uint8Array
   private capacity = FIRST_CAPACITY
+  /** Two for each state that there is room for. */
   private slots: Int32Array
   private mask: number
+  // The states that wait, and what was in the slots where their search begins.
+  private readonly waiting: Int32Array
+  private readonly hashes = new Int32Array(WAITING_MAX)
+  private readonly waitingParents = new Int32Array(WAITING_MAX)
+  private readonly waitingVia = new Uint8Array(WAITING_MAX)
+  private readonly seen = new Int32Array(WAITING_MAX)
+  private waitingCount = 0
 
   constructor(words: number) {
+    assert(words <= WORDS_MAX, 'state table: there is a factor for each word')
     this.words = words
     this.states = new Int32Array(this.capacity * words)
     this.parents = new Int32Array(this.capacity)
     this.via = new Uint8Array(this.capacity)
-    this.slots = new Int32Array(this.capacity * 4)
+    this.slots = new Int32Array(this.capacity * 2)
     this.mask = this.capacity * 2 - 1
+    this.waiting = new Int32Array(WAITING_MAX * words)
   }
 
   /** Bytes of one state, all that is kept for it included, when the table is as full as it gets. */
   get bytesPerState(): number {
-    return this.words * 4 + 4 + 1 + 16
+    return this.words * 4 + 4 + 1 + 8
   }
 
   hashOf(words: Int32Array): number {
-    let hash = 0
-    for (let w = 0; w < this.words; w++) hash ^= mixWord(words[w], w)
-    return hash
+    return this.hashAt(words, 0)
   }
 
   /** Makes sure that `more` states fit without growing. */
@@ -57,39 +75,46 @@ export class StateTable {
 
   /** Adds a state that `reserve` has made room for. Its number, or -1 - number if it was known. */
   add(words: Int32Array, hash: number, parent: number, via: number): number {
-    const { slots, states, mask } = this
-    const width = this.words
-    let slot = hash & mask
-    for (;;) {
-      const held = slots[2 * slot + 1]
-      if (held === 0) break
-      if (slots[2 * slot] === hash) {
-        const at = (held - 1) * width
-        let w = 0
-        while (w < width && states[at + w] === words[w]) w++
-        if (w === width) return -held
-      }
-      slot = (slot + 1) & mask
-    }
-    const number = this.count++
-    slots[2 * slot] = hash
-    slots[2 * slot + 1] = number + 1
-    const at = number * width
-    for (let w = 0; w < width; w++) states[at + w] = words[w]
-    this.parents[number] = parent
-    this.via[number] = via
-    return number
+    return this.addAt(words, 0, hash, parent, via)
+  }
+
+  /** True if as many states wait as should be added at once. */
+  get isBatchFull(): boolean {
+    return this.waitingCount >= BATCH
+  }
+
+  /** Puts a state with those that wait to be added. There is room for as many again as make a batch full. */
+  wait(words: Int32Array, parent: number, via: number): void {
+    const { waiting, words: width } = this
+    const i = this.waitingCount++
+    const at = i * width
+    for (let w = 0; w < width; w++) waiting[at + w] = words[w]
+    this.hashes[i] = this.hashAt(waiting, at)
+    this.waitingParents[i] = parent
+    this.waitingVia[i] = via
+  }
+
+  /** Adds the states that wait, in their order: those that are new are the last ones of the table then. */
+  addWaiting(): void {
+    const { waiting, hashes, waitingParents, waitingVia, seen, waitingCount, words } = this
+    this.reserve(waitingCount)
+    const { slots, mask } = this
+    for (let i = 0; i < waitingCount; i++) seen[i] = slots[hashes[i] & mask]
+    for (let i = 0; i < waitingCount; i++)
+      this.addAt(waiting, i * words, hashes[i], waitingParents[i], waitingVia[i])
+    this.waitingCount = 0
   }
 
   /** Number of a state, or -1 if it was not found. */
   find(words: Int32Array): number {
     const hash = this.hashOf(words)
-    for (let slot = hash & this.mask; this.slots[2 * slot + 1] !== 0; slot = (slot + 1) & this.mask) {
-      if (this.slots[2 * slot] !== hash) continue
-      const number = this.slots[2 * slot + 1] - 1
+    const { slots, states, mask } = this
+    for (let slot = hash & mask; slots[slot] !== 0; slot = (slot + 1) & mask) {
+      if (((slots[slot] ^ hash) & ~mask) !== 0) continue
+      const number = (slots[slot] & mask) - 1
       const at = number * this.words
       let w = 0
-      while (w < this.words && this.states[at + w] === words[w]) w++
+      while (w < this.words && states[at + w] === words[w]) w++
       if (w === this.words) return number
     }
     return -1
@@ -101,6 +126,38 @@ export class StateTable {
     for (let w = 0; w < this.words; w++) words[w] = this.states[at + w]
   }
 
+  private hashAt(words: Int32Array, at: number): number {
+    let hash = 0
+    for (let w = 0; w < this.words; w++) {
+      const word = words[at + w]
+      hash ^= Math.imul(word ^ (word >>> 15), FACTORS[w])
+    }
+    hash = Math.imul(hash ^ (hash >>> 16), 0x7feb352d)
+    return hash ^ (hash >>> 15)
+  }
+
+  private addAt(words: Int32Array, from: number, hash: number, parent: number, via: number): number {
+    const { slots, states, mask, words: width } = this
+    let slot = hash & mask
+    for (let held = slots[slot]; held !== 0; held = slots[slot]) {
+      if (((held ^ hash) & ~mask) === 0) {
+        const number = (held & mask) - 1
+        const at = number * width
+        let w = 0
+        while (w < width && states[at + w] === words[from + w]) w++
+        if (w === width) return -1 - number
+      }
+      slot = (slot + 1) & mask
+    }
+    const number = this.count++
+    slots[slot] = (hash & ~mask) | (number + 1)
+    const at = number * width
+    for (let w = 0; w < width; w++) states[at + w] = words[from + w]
+    this.parents[number] = parent
+    this.via[number] = via
+    return number
+  }
+
   private grow(): void {
     this.capacity *= 4
     this.states = widened(this.states, this.capacity * this.words)
@@ -108,17 +165,16 @@ export class StateTable {
     const via = new Uint8Array(this.capacity)
     via.set(this.via)
     this.via = via
-    this.mask = this.capacity * 2 - 1
-    this.slots = new Int32Array(this.capacity * 4)
-    const words = new Int32Array(this.words)
+    const slots = new Int32Array(this.capacity * 2)
+    const mask = this.capacity * 2 - 1
     for (let number = 0; number < this.count; number++) {
-      this.copy(number, words)
-      const hash = this.hashOf(words)
-      let slot = hash & this.mask
-      while (this.slots[2 * slot + 1] !== 0) slot = (slot + 1) & this.mask
-      this.slots[2 * slot] = hash
-      this.slots[2 * slot + 1] = number + 1
+      const hash = this.hashAt(this.states, number * this.words)
+      let slot = hash & mask
+      while (slots[slot] !== 0) slot = (slot + 1) & mask
+      slots[slot] = (hash & ~mask) | (number + 1)
     }
+    this.slots = slots
+    this.mask = mask
   }
 }
 

@@ -46,6 +46,11 @@ export interface Property<S> {
   readonly name: string
   /** The rule in one sentence. */
   readonly says: string
+  /**
+   * Of a property that must hold at the end: what does not hold now will not hold at the end either. A counterexample
+   * then ends where it ceases to hold.
+   */
+  readonly lasting?: boolean
   holds(state: S, where: Where): boolean
 }
 
@@ -97,6 +102,8 @@ export interface System<S extends object = object> {
   readonly atEnd?: readonly Property<S>[]
   readonly symmetries?: readonly Symmetry[]
   readonly locks?: LockRules
+  /** A value of a column for people: `locked|lru` instead of 33. '': not worth telling. */
+  valueText?(column: string, value: number): string
   /** Cells that a task may touch without `cpu` outside of sections, because they are its own. */
   readonly isPrivate?: (column: string, index: number) => boolean
 }

@@ -2,22 +2,24 @@
 /**
  * The command line: one file a command, registered here.
  *
- * Exit codes: 0 ok, 2 usage, 3 input data unusable, 70 a bug of ours. (1, 4 and 5 are kept for a bad
- * answer, a missing permission and a bound that was reached.)
+ * Exit codes: 0 ok, 1 the answer is bad (a rule is broken), 2 usage, 3 input data unusable, 5 a bound was reached, so
+ * the result is incomplete, 70 a bug of ours. (4 is kept for a missing permission.)
  */
 
 import { Command, CommanderError } from '@commander-js/extra-typings'
 import { AssertionError } from '../base/assert.ts'
+import { registerCheck } from './check.ts'
 import { registerCompact } from './compact.ts'
 import { registerDemo } from './demo.ts'
 import { registerExplain } from './explain.ts'
 import { registerImport } from './import.ts'
 import { registerInspect } from './inspect.ts'
+import { registerReplay } from './replay.ts'
 import { EXIT_BUG, EXIT_CANNOT_WRITE, EXIT_USAGE, packageVersion } from './report.ts'
 
 const program = new Command('drover')
   .description(
-    "Linux's page-mobility machinery: what state memory is in, what holds its huge pages,\nwhat compaction would get.",
+    "Linux's page-mobility machinery: what state memory is in, what holds its huge pages,\nwhat compaction would get, and whether a driver's callbacks are free of races.",
   )
   .version(packageVersion(), '-V, --version')
   .option('--debug', 'print the stack of an internal error')
@@ -29,6 +31,8 @@ registerImport(program)
 registerInspect(program)
 registerExplain(program)
 registerCompact(program)
+registerCheck(program)
+registerReplay(program)
 
 // A reader that closes the pipe (head, less) is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

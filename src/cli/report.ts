@@ -9,8 +9,13 @@ import type { Capture } from '../capture/format/capture.ts'
 import { checkConsistency } from '../capture/format/consistency.ts'
 import { readCaptureFile } from '../capture/linux/capture_file.ts'
 
+export const EXIT_OK = 0
+/** The answer is "bad": a rule is broken. */
+export const EXIT_VIOLATED = 1
 export const EXIT_USAGE = 2
 export const EXIT_BAD_INPUT = 3
+/** A bound was reached: the result is incomplete. */
+export const EXIT_INCOMPLETE = 5
 export const EXIT_BUG = 70
 /** sysexits.h EX_IOERR */
 export const EXIT_CANNOT_WRITE = 74

@@ -4,7 +4,22 @@
  * @ours
  */
 
+import { HISTORY } from './history/index.ts'
 import { isolateFree } from './isolate_free.ts'
+import { isolatePutback } from './isolate_putback.ts'
+import { lruReclaim } from './lru_reclaim.ts'
+import { migrateBatch } from './migrate_batch.ts'
+import { migrateMapped } from './migrate_mapped.ts'
 import type { Model } from './model.ts'
+import { ownerLock, pageLock } from './owner_lock.ts'
 
-export const MODELS: readonly Model[] = [isolateFree]
+export const MODELS: readonly Model[] = [
+  isolateFree,
+  isolatePutback,
+  migrateMapped,
+  lruReclaim,
+  migrateBatch,
+  ownerLock,
+  pageLock,
+  ...HISTORY,
+]

@@ -6,15 +6,16 @@
  * Verified: one isolator at most has the page; a page that its owner lets go of at any moment is free in the end,
  * once; every reference and lock is given back.
  *
- * Not verified here: a driver's list (owners/page_pool.ts has one, see isolate_putback.ts), migration, more than
- * one page. `pages` is ignored.
+ * Each page has its own isolators and owner; pages are alike, so states that differ in which is which are one.
+ *
+ * Not verified here: a driver's list (owners/page_pool.ts has one, see isolate_putback.ts), migration.
  *
  * Spec: S0-8..S0-12
  */
 
 import type { Cpu } from '../base/cpu.ts'
 import type { Pfn } from '../base/units.ts'
-import type { System } from '../check/system.ts'
+import type { Symmetry, System, Task } from '../check/system.ts'
 import {
   PG_locked,
   PG_movable_ops,
@@ -33,7 +34,9 @@ import {
 import type { Mm } from '../mm/page.ts'
 import { putPage } from '../mm/page_alloc.ts'
 import type { Model } from './model.ts'
-import { isCounter, lockRulesOf, smallMachine } from './small_machine.ts'
+import { pageSymmetry } from './page_symmetry.ts'
+import { isCounter, isFree, lockRulesOf, smallMachine } from './small_machine.ts'
+import { driverText } from './value_text.ts'
 
 export const isolateFree: Model = {
   name: 'isolate-free',
@@ -46,52 +49,78 @@ export const isolateFree: Model = {
     'no-isolated-mark': 'nothing tells a second isolator that the page is isolated already (S0-12)',
   },
   size: { actors: 2, pages: 1 },
-  sizeMax: { actors: 4, pages: 1 },
-  build: ({ actors }, seeded): System<Mm> => {
-    const { mm, pages } = smallMachine(1, 0)
-    const [pfn] = pages
-    mm.mapcount[pfn] = pageTypeValue(MARKED.pgty)
-    mm.flags[pfn] = PG_movable_ops
+  sizeMax: { actors: 4, pages: 3 },
+  build: ({ actors, pages: count }, seeded): System<Mm> => {
+    const { mm, pages } = smallMachine(count, 0)
+    for (const pfn of pages) {
+      mm.mapcount[pfn] = pageTypeValue(MARKED.pgty)
+      mm.flags[pfn] = PG_movable_ops
+    }
     setMovableOps(mm, MARKED.pgty, pageLockedOps(MARKED))
     return {
       name: 'isolate-free',
       state: mm,
-      tasks: [
-        {
-          name: 'isolator',
-          copies: actors,
-          run: (cpu, state) => {
-            const won =
-              seeded === undefined
-                ? isolateMovablePage(cpu, state, pfn, 0) === ISOLATED
-                : isolateWrongly(cpu, state, pfn, seeded)
-            if (!won) return
-            cpu.at('isolated', pfn)
-            cpu.load(state.flags, pfn) // what it isolated the page for
-            cpu.at('putting back', pfn)
-            putbackMovablePage(cpu, state, pfn)
-          },
-        },
-        { name: 'owner', run: (cpu, state) => release(cpu, state, pfn) },
-      ],
+      tasks: pages.flatMap((pfn) => tasksOf(pfn, actors, nameOf(pages, pfn), seeded)),
       invariants: [
         {
           name: 'one-winner',
           says: 'among several isolators of a page exactly one wins',
-          holds: (_, where) => where.count('isolated', pfn) <= 1,
+          holds: (_, where) => pages.every((pfn) => where.count('isolated', pfn) <= 1),
         },
       ],
       atEnd: [
         {
           name: 'freed-once',
           says: 'a page that its owner let go of is free, once',
-          holds: (state) => state.refcount[pfn] === 0 && state.flags[pfn] === 0 && state.mapcount[pfn] !== 0,
+          holds: (state) => pages.every((pfn) => isFree(state, pfn)),
         },
       ],
+      symmetries: pages.slice(1).map((pfn, i) => exchange(mm, pages, pages[i], pfn)),
       locks: lockRulesOf(mm),
       isPrivate: isCounter,
+      valueText: driverText,
     }
   },
+}
+
+/** What is added to the names of a page's tasks where there are several pages. */
+const nameOf = (pages: readonly Pfn[], pfn: Pfn): string => (pages.length === 1 ? '' : ` of ${pfn}`)
+
+/** Two pages, and those who are after them, change places. */
+function exchange(mm: Mm, pages: readonly Pfn[], a: Pfn, b: Pfn): Symmetry {
+  const [ofA, ofB] = [nameOf(pages, a), nameOf(pages, b)]
+  return pageSymmetry(
+    mm,
+    { pages: [[a, b]] },
+    {
+      [`isolator${ofA}`]: `isolator${ofB}`,
+      [`isolator${ofB}`]: `isolator${ofA}`,
+      [`owner${ofA}`]: `owner${ofB}`,
+      [`owner${ofB}`]: `owner${ofA}`,
+    },
+  )
+}
+
+/** Several isolators of a page, and its owner, who lets go of it. */
+function tasksOf(pfn: Pfn, isolators: number, of: string, seeded: string | undefined): Task<Mm>[] {
+  return [
+    {
+      name: `isolator${of}`,
+      copies: isolators,
+      run: (cpu, state) => {
+        const won =
+          seeded === undefined
+            ? isolateMovablePage(cpu, state, pfn, 0) === ISOLATED
+            : isolateWrongly(cpu, state, pfn, seeded)
+        if (!won) return
+        cpu.at('isolated', pfn)
+        cpu.load(state.flags, pfn) // what it isolated the page for
+        cpu.at('putting back', pfn)
+        putbackMovablePage(cpu, state, pfn)
+      },
+    },
+    { name: `owner${of}`, run: (cpu, state) => release(cpu, state, pfn) },
+  ]
 }
 
 /** A driver whose page is marked, and on no list. */

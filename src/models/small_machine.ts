@@ -8,10 +8,21 @@
  * @ours
  */
 
-import { type Pfn, pfnOf } from '../base/units.ts'
+import { FastCpu } from '../base/cpu.ts'
+import { listFirst, listNext } from '../base/list.ts'
+import {
+  type ListNode,
+  listNodeOf,
+  mappingIdOf,
+  type Pfn,
+  pfnOf,
+  type Slot,
+  type Vpn,
+} from '../base/units.ts'
 import type { Guard, LockRules } from '../check/system.ts'
+import { filemapAddFolio } from '../mm/filemap.ts'
 import { createMachine } from '../mm/index.ts'
-import { PG_locked } from '../mm/limits.ts'
+import { PG_locked, PG_swapbacked, PG_uptodate } from '../mm/limits.ts'
 import {
   LOCK_COLUMNS,
   LOCK_LETTERS,
@@ -21,7 +32,10 @@ import {
   TAKEN_UNDER,
   WRITTEN_UNDER,
 } from '../mm/locks.ts'
-import { AS_LOCKED, type MachineSpec, type Mm } from '../mm/page.ts'
+import { folioAddLru } from '../mm/lru.ts'
+import { ANON_MAPPING, AS_LOCKED, MAPPING_FIRST_FILE, type MachineSpec, type Mm } from '../mm/page.ts'
+import { isBuddy } from '../mm/page_alloc.ts'
+import { mapPage } from '../mm/rmap.ts'
 
 export interface SmallMachine {
   readonly mm: Mm
@@ -67,6 +81,56 @@ export function smallMachine(
   for (const pfn of destinations) mm.refcount[pfn] = 1
   return { mm, pages: used, spares: destinations }
 }
+
+// What the pages are, before anything runs. The model's reference becomes theirs.
+
+const setup = new FastCpu()
+
+/** Makes a page anonymous: mapped at these vpns, and on the LRU. Its reference is that of the first pte. */
+export function mapAnon(mm: Mm, pfn: Pfn, vpns: readonly Vpn[]): void {
+  mm.flags[pfn] = PG_uptodate | PG_swapbacked
+  mm.mapping[pfn] = ANON_MAPPING
+  for (const vpn of vpns) mapPage(setup, mm, vpn, pfn)
+  mm.refcount[pfn]--
+  folioAddLru(setup, mm, pfn)
+}
+
+/** The file of `cacheClean`. */
+export const A_FILE = mappingIdOf(MAPPING_FIRST_FILE)
+
+/** Makes a page a clean one of a file: in its cache, and on the LRU. Its reference is the cache's. */
+export function cacheClean(mm: Mm, pfn: Pfn, slot: Slot): void {
+  mm.flags[pfn] = PG_uptodate
+  filemapAddFolio(setup, mm, pfn, A_FILE, slot)
+  mm.refcount[pfn]--
+  folioAddLru(setup, mm, pfn)
+}
+
+/** Pages on a list, by walking it; -1 if it does not lead back to its head. */
+export function listLength(mm: Mm, head: ListNode): number {
+  let length = 0
+  for (let at = listFirst(mm.links, head); at !== head; at = listNext(mm.links, at)) {
+    if (++length > LIST_MAX) return -1
+  }
+  return length
+}
+
+/** More pages than a small machine has in use. */
+const LIST_MAX = PAGEBLOCK / APART
+
+/** True if a page is on a list. */
+export function isOnList(mm: Mm, pfn: Pfn, head: ListNode): boolean {
+  let left = LIST_MAX
+  for (let at = listFirst(mm.links, head); at !== head && left > 0; at = listNext(mm.links, at)) {
+    if (at === listNodeOf(pfn)) return true
+    left--
+  }
+  return false
+}
+
+/** True if a page is free, and nothing is left of what it was. */
+export const isFree = (mm: Mm, pfn: Pfn): boolean =>
+  mm.refcount[pfn] === 0 && mm.flags[pfn] === 0 && isBuddy(mm.mapcount[pfn])
 
 /** Counters that no decision depends on: touched without `cpu`. */
 export const isCounter = (column: string): boolean => column === 'events'

@@ -1,0 +1,129 @@
+/**
+ * Users of a cached file page: a reader that looks it up, truncation, and reclaim.
+ *
+ * Each says where it is, so that properties can ask:
+ *   | place                                       | it has                                            |
+ *   |---------------------------------------------|---------------------------------------------------|
+ *   | `found`, `reading`, `waiting`, `truncating` | a reference on the page that it found in the slot |
+ *   | `isolated`                                  | the page, taken off its LRU list (reclaim)        |
+ *
+ * @ours
+ */
+
+import type { Cpu } from '../base/cpu.ts'
+import { type MappingId, type Pfn, pfnOf, type Slot, slotOf } from '../base/units.ts'
+import { filemapGetFolio, filemapRemoveFolio } from '../mm/filemap.ts'
+import { tryGetPage } from '../mm/gup.ts'
+import { PG_dirty, PG_locked, PG_uptodate, PG_writeback } from '../mm/limits.ts'
+import { folioAddLru, folioIsolateLru } from '../mm/lru.ts'
+import { AS_LOCKED, folioMapping, type Mm } from '../mm/page.ts'
+import { freeFolio, putPage } from '../mm/page_alloc.ts'
+import { folioMapcount } from '../mm/rmap.ts'
+
+/**
+ * Reads what a slot of a file holds; waits while the page that it finds there is being filled. -1: nothing there.
+ *
+ * @sleeps until whoever fills the page unlocks it
+ * @kernel mm/filemap.c filemap_read() v6.18
+ */
+export function readSlot(cpu: Cpu, mm: Mm, slot: Slot): number {
+  const found = filemapGetFolio(cpu, mm, slot)
+  if (found < 0) return -1
+  const pfn = pfnOf(found)
+  cpu.at('found', pfn)
+  const filled = (cpu.load(mm.flags, pfn) & PG_uptodate) !== 0
+  cpu.at(filled ? 'reading' : 'waiting', pfn)
+  if (!filled) cpu.waitClear(mm.flags, pfn, PG_locked)
+  const value = cpu.load(mm.content, pfn)
+  cpu.at('read', pfn, value)
+  putPage(cpu, mm, pfn)
+  return value
+}
+
+// How a truncation ended.
+/** The page is out of the cache; free as soon as nobody else has it. */
+export const TRUNCATED = 0
+/** The slot was empty, or the page was moved or taken meanwhile. */
+export const NOT_THERE = 1
+
+/**
+ * Truncates one slot. Starts again where the page was moved meanwhile: afterwards the slot is empty.
+ *
+ * @locks  takes and drops (L), then (I)
+ * @sleeps for (L)
+ * @kernel mm/truncate.c truncate_inode_pages_range() v6.18
+ */
+export function truncateSlot(cpu: Cpu, mm: Mm, slot: Slot): number {
+  for (;;) {
+    // Each round either ends or has seen the page leave the slot.
+    const found = filemapGetFolio(cpu, mm, slot)
+    if (found < 0) return NOT_THERE
+    const pfn = pfnOf(found)
+    cpu.at('truncating', pfn)
+    const removed = filemapRemoveFolio(cpu, mm, pfn)
+    cpu.at(removed ? 'truncated' : 'not truncated', pfn, slot)
+    putPage(cpu, mm, pfn)
+    if (removed) return TRUNCATED
+  }
+}
+
+// How a reclaim ended.
+/** The page is free. */
+export const RECLAIMED = 0
+/** Isolated, and on its list again: in use, locked, dirty or mapped. */
+export const KEPT = 1
+/** Not isolated: nothing has changed. */
+export const NOT_ISOLATED = 2
+
+/**
+ * Reclaims one page: off its LRU list, out of its cache if nobody uses it and it is clean, free.
+ *
+ * @locks  takes and drops (U), trylocks (L), then (I)
+ * @kernel mm/vmscan.c isolate_lru_folios(), shrink_folio_list() v6.18, of a clean unmapped folio
+ */
+export function reclaimPage(cpu: Cpu, mm: Mm, pfn: Pfn): number {
+  if (!tryGetPage(cpu, mm, pfn)) return NOT_ISOLATED
+  const isolated = folioIsolateLru(cpu, mm, pfn)
+  cpu.at(isolated ? 'isolated' : 'not isolated', pfn)
+  if (!isolated) {
+    putPage(cpu, mm, pfn)
+    return NOT_ISOLATED
+  }
+  const removed = cpu.tryLock(mm.flags, pfn, PG_locked) && removeAndUnlock(cpu, mm, pfn)
+  cpu.at(removed ? 'freeing' : 'keeping', pfn)
+  if (removed) {
+    freeFolio(cpu, mm, pfn)
+    return RECLAIMED
+  }
+  folioAddLru(cpu, mm, pfn)
+  putPage(cpu, mm, pfn)
+  return KEPT
+}
+
+/** Takes the page out of its cache, with its references frozen, unless somebody uses it. @locks needs (L), drops it */
+function removeAndUnlock(cpu: Cpu, mm: Mm, pfn: Pfn): boolean {
+  const flags = cpu.load(mm.flags, pfn)
+  const mapping = folioMapping(flags, cpu.load(mm.mapping, pfn))
+  const idle = (flags & (PG_dirty | PG_writeback)) === 0 && folioMapcount(cpu, mm, pfn, flags) === 0
+  const removed = mapping !== 0 && idle && removeMapping(cpu, mm, pfn, mapping)
+  cpu.unlock(mm.flags, pfn, PG_locked)
+  return removed
+}
+
+/**
+ * Freezes the references of a page that only its cache and the caller have, and empties its slot.
+ *
+ * @locks  needs (L); takes and drops (I)
+ * @kernel mm/vmscan.c __remove_mapping() v6.18, without the swap cache and without shadows
+ */
+function removeMapping(cpu: Cpu, mm: Mm, pfn: Pfn, mapping: MappingId): boolean {
+  cpu.lock(mm.mappingFlags, mapping, AS_LOCKED)
+  const frozen = cpu.cas(mm.refcount, pfn, 2, 0)
+  if (frozen) {
+    cpu.store(mm.cache, slotOf(cpu.load(mm.private, pfn)), 0)
+    cpu.store(mm.private, pfn, 0)
+    cpu.store(mm.mapping, pfn, 0)
+  }
+  cpu.unlock(mm.mappingFlags, mapping, AS_LOCKED)
+  return frozen
+}

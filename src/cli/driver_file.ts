@@ -1,0 +1,71 @@
+/**
+ * Loads a driver module, TypeScript or JavaScript: bundled with what it imports into one file, which is then
+ * imported. `drover/driver` is this drover's, wherever the module lies.
+ *
+ * Types are not checked, only removed. What goes wrong is one line with file, line and column.
+ */
+
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, relative, resolve } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import type { BuildFailure } from 'esbuild'
+
+/** The default export of a module, or why there is none. */
+export type Loaded = { readonly driver: unknown } | { readonly wrong: string }
+
+/** dist/models/conformance/index.js, seen from dist/cli. */
+const DRIVER_ENTRY = fileURLToPath(new URL('../models/conformance/index.js', import.meta.url))
+
+/** Bundles and imports the module. */
+export async function loadDriver(file: string): Promise<Loaded> {
+  const path = resolve(file)
+  if (!existsSync(path)) return { wrong: `${file}: there is no such file` }
+  const bundled = await bundle(path, file)
+  if ('wrong' in bundled) return bundled
+  const folder = mkdtempSync(join(tmpdir(), 'drover-driver-'))
+  try {
+    const module = join(folder, 'driver.mjs')
+    writeFileSync(module, bundled.code)
+    const loaded: unknown = await import(pathToFileURL(module).href)
+    if (typeof loaded === 'object' && loaded !== null && 'default' in loaded)
+      return { driver: loaded.default }
+    return { wrong: `${file}: has no default export; a driver module exports its driver as default` }
+  } catch (error) {
+    return {
+      wrong: `${file}: throws while it is loaded: ${error instanceof Error ? error.message : String(error)}`,
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+async function bundle(path: string, shown: string): Promise<{ code: string } | { wrong: string }> {
+  const { build } = await import('esbuild')
+  try {
+    const { outputFiles } = await build({
+      entryPoints: [path],
+      bundle: true,
+      write: false,
+      format: 'esm',
+      platform: 'node',
+      target: 'node20',
+      sourcemap: 'inline',
+      alias: { 'drover/driver': DRIVER_ENTRY },
+      logLevel: 'silent',
+    })
+    return { code: outputFiles[0].text }
+  } catch (error) {
+    if (!isBuildFailure(error)) throw error
+    const [first] = error.errors
+    const at = first?.location
+    const where =
+      at === null || at === undefined
+        ? shown
+        : `${relative(process.cwd(), resolve(at.file))}:${at.line}:${at.column + 1}`
+    return { wrong: `${where}: ${first?.text ?? error.message}` }
+  }
+}
+
+const isBuildFailure = (error: unknown): error is BuildFailure =>
+  error instanceof Error && 'errors' in error && Array.isArray(error.errors)
