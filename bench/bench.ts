@@ -1,7 +1,7 @@
 /**
  * What a benchmark is: one question, the cases that answer it, and how one process measures a case.
  *
- * A case runs in fresh processes, the engine's and its C twin's in turn. Both print a `Sample`: CPU time by
+ * A case runs in fresh processes, the engine's and its twin's in turn. Both print a `Sample`: CPU time by
  * phase, and counts and column hashes of what they did. Equal counts and hashes are the condition for a
  * ratio: programs that did different things have none.
  *
@@ -25,7 +25,7 @@ export interface Sample {
 export interface Budget {
   /** A phase of the sample, or the name of a count. */
   readonly of: string
-  /** `ratio`: engine's time / C's time. `ms`: CPU ms of the engine. `count`: a count of the sample. */
+  /** `ratio`: engine's time (or count, if it is unlike) / twin's. `ms`: CPU ms of the engine. `count`: a count of the sample. */
   readonly kind: 'ratio' | 'ms' | 'count'
   readonly most: number
 }
@@ -33,8 +33,10 @@ export interface Budget {
 export interface BenchCase {
   readonly name: string
   readonly args: readonly string[]
-  /** Program of native/ that does the same with the same arguments. */
+  /** What does the same with the same arguments: a program of native/, or `spin` (spin_twin.ts). */
   readonly twin?: string
+  /** Counts that engine and twin need not agree on: they get a ratio of their own. */
+  readonly unlike?: readonly string[]
   readonly budgets: readonly Budget[]
   /** Operations a round, by phase: what a rate is computed from. Missing: no rate. */
   readonly ops?: number
@@ -79,11 +81,11 @@ export function columnHashes(mm: Mm, names: readonly string[]): Record<string, n
   return hashes
 }
 
-/** What differs between two samples that should have done the same: `migrated: 5 / 6`. */
-export function differences(engine: Sample, twin: Sample): string[] {
+/** What differs between two samples that should have done the same, but for the counts that may: `migrated: 5 / 6`. */
+export function differences(engine: Sample, twin: Sample, unlike: readonly string[] = []): string[] {
   return [
-    ...recordDifferences('count', engine.counts, twin.counts),
-    ...recordDifferences('hash of', engine.hashes, twin.hashes),
+    ...recordDifferences('count', engine.counts, twin.counts, unlike),
+    ...recordDifferences('hash of', engine.hashes, twin.hashes, []),
   ]
 }
 
@@ -91,9 +93,10 @@ function recordDifferences(
   what: string,
   engine: Readonly<Record<string, number>>,
   twin: Readonly<Record<string, number>>,
+  unlike: readonly string[],
 ): string[] {
   const names = [...new Set([...Object.keys(engine), ...Object.keys(twin)])]
   return names
-    .filter((name) => engine[name] !== twin[name])
-    .map((name) => `${what} ${name}: engine ${engine[name] ?? 'none'}, C ${twin[name] ?? 'none'}`)
+    .filter((name) => engine[name] !== twin[name] && !unlike.includes(name))
+    .map((name) => `${what} ${name}: engine ${engine[name] ?? 'none'}, twin ${twin[name] ?? 'none'}`)
 }

@@ -1,5 +1,5 @@
 /**
- * The programs that are measured: the engine and benchmarks bundled as the engine ships, and the C twins.
+ * The programs that are measured: the engine and benchmarks bundled as the engine ships, and the twins.
  *
  * Never the sources through a loader: tsx wraps every function for its name, which slows the engine by
  * another factor than it slows the rest. All of it is built into `native/build/`, which is not in git.
@@ -12,9 +12,11 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { spinMissing } from '../src/testing/spin.ts'
 import { bundle } from '../tools/bundle.mjs'
 import type { Sample } from './bench.ts'
 import { BENCH_NAMES } from './benches.ts'
+import { SpinTwin } from './spin_twin.ts'
 
 const here = dirname(fileURLToPath(import.meta.url))
 const native = join(here, 'native')
@@ -23,12 +25,14 @@ const CC = process.env['CC'] ?? 'gcc'
 const TWINS = ['buddy', 'compaction'] as const
 
 export interface Programs {
-  /** Why there are no C twins, if there are none. */
-  readonly noTwins: string | undefined
+  /** Why there is no such twin, if there is none. */
+  missing(twin: string): string | undefined
   /** One case of a benchmark by the engine, in a process of its own. */
   runEngine(bench: string, args: readonly string[]): Sample
-  /** The same by its C twin. */
+  /** The same by its twin. */
   runTwin(twin: string, args: readonly string[]): Sample
+  /** Deletes what is not in `native/build/`. */
+  remove(): void
 }
 
 /**
@@ -40,10 +44,14 @@ export function buildPrograms(name: string): Programs {
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })
   buildEngine(folder)
+  const noC = buildTwins(folder)
+  const noSpin = spinMissing()
+  const spin = new SpinTwin()
   return {
-    noTwins: buildTwins(folder),
+    missing: (twin) => (twin === 'spin' ? noSpin : noC),
     runEngine: (bench, args) => sampleOf(process.execPath, [join(folder, `${bench}.mjs`), ...args]),
-    runTwin: (twin, args) => sampleOf(join(folder, twin), args),
+    runTwin: (twin, args) => (twin === 'spin' ? spin.run(args) : sampleOf(join(folder, twin), args)),
+    remove: () => spin.remove(),
   }
 }
 

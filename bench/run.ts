@@ -3,7 +3,7 @@
  *
  *   npm run bench -- [NAME…] [--quick | --large] [--processes N] [--json]
  *
- * Of each case, engine and C twin run in turn (A B A B …), each in fresh processes. What a process says of
+ * Of each case, engine and twin run in turn (A B A B …), each in fresh processes. What a process says of
  * a phase is the median of its rounds; what is printed is the median of the processes, and the range of
  * the ratios of neighbours, so that it can be seen how much a figure is worth. All times are CPU times.
  *
@@ -32,12 +32,13 @@ interface Figure {
   readonly of: string
   /** Median CPU ms of the engine; undefined for a count. */
   readonly engineMs?: number
-  readonly cMs?: number
+  readonly twinMs?: number
   readonly ratio?: number
   /** Least and greatest ratio of processes that ran one after the other. */
   readonly ratioRange?: readonly [number, number]
   readonly millionPerSecond?: number
   readonly count?: number
+  readonly twinCount?: number
   readonly budget?: Budget
   /** Undefined: no budget, or what it is about could not be measured. */
   readonly met?: boolean
@@ -92,23 +93,25 @@ function parse(): {
 
 /** Runs a case in `processes` fresh processes each, in turn. */
 function runCase(programs: Programs, bench: BenchName, it: BenchCase, processes: number): CaseReport {
-  const { noTwins } = programs
+  const missing = it.twin === undefined ? 'it has no twin' : programs.missing(it.twin)
   const engine: Sample[] = []
   const twin: Sample[] = []
-  const hasTwin = it.twin !== undefined && noTwins === undefined
   for (let i = 0; i < processes; i++) {
     engine.push(programs.runEngine(bench, it.args))
-    if (hasTwin) twin.push(programs.runTwin(it.twin, it.args))
-    const last = hasTwin ? differences(engine[i], twin[i]) : differences(engine[i], engine[0])
+    if (it.twin !== undefined && missing === undefined) twin.push(programs.runTwin(it.twin, it.args))
+    const last = [
+      ...differences(engine[i], engine[0]),
+      ...(twin.length === 0 ? [] : differences(engine[i], twin[i], it.unlike)),
+    ]
     if (last.length > 0) return { bench, name: it.name, figures: [], differences: last }
   }
   const phases = Object.keys(engine[0].ms).map((phase) => phaseFigure(it, phase, engine, twin))
   const counts = it.budgets
     .filter(({ kind }) => kind === 'count')
     .map((budget) => countFigure(budget, engine[0]))
-  const report = { bench, name: it.name, figures: [...phases, ...counts], differences: [] }
-  if (hasTwin) return report
-  return { ...report, noRatio: it.twin === undefined ? 'it has no C twin' : (noTwins ?? '') }
+  const unlike = (it.unlike ?? []).map((name) => unlikeFigure(it, name, engine[0], twin[0]))
+  const report = { bench, name: it.name, figures: [...phases, ...counts, ...unlike], differences: [] }
+  return missing === undefined ? report : { ...report, noRatio: missing }
 }
 
 function phaseFigure(
@@ -127,12 +130,12 @@ function phaseFigure(
     ...(budget === undefined ? {} : { budget }),
   }
   if (twin.length === 0) return budget?.kind === 'ms' ? { ...figure, met: engineMs <= budget.most } : figure
-  const cMs = median(twin.map(ofProcess))
-  const ratio = engineMs / cMs
+  const twinMs = median(twin.map(ofProcess))
+  const ratio = engineMs / twinMs
   const ratios = engine.map((sample, i) => ofProcess(sample) / ofProcess(twin[i]))
   const judged =
     budget === undefined ? {} : { met: (budget.kind === 'ratio' ? ratio : engineMs) <= budget.most }
-  return { ...figure, ...judged, cMs, ratio, ratioRange: [Math.min(...ratios), Math.max(...ratios)] }
+  return { ...figure, ...judged, twinMs, ratio, ratioRange: [Math.min(...ratios), Math.max(...ratios)] }
 }
 
 function countFigure(budget: Budget, engine: Sample): Figure {
@@ -140,9 +143,20 @@ function countFigure(budget: Budget, engine: Sample): Figure {
   return { of: budget.of, count, budget, met: count <= budget.most }
 }
 
+/** A count that engine and twin need not agree on. */
+function unlikeFigure(it: BenchCase, name: string, engine: Sample, twin: Sample | undefined): Figure {
+  const count = engine.counts[name]
+  if (twin === undefined) return { of: name, count }
+  const twinCount = twin.counts[name]
+  const ratio = count / twinCount
+  const budget = it.budgets.find(({ of, kind }) => of === name && kind === 'ratio')
+  const judged = budget === undefined ? {} : { budget, met: ratio <= budget.most }
+  return { of: name, count, twinCount, ratio, ...judged }
+}
+
 // Printing.
 
-const COLUMNS = ['case', 'figure', 'engine', 'C', 'ratio', 'range', 'M/s', 'budget', ''] as const
+const COLUMNS = ['case', 'figure', 'engine', 'twin', 'ratio', 'range', 'M/s', 'budget', ''] as const
 
 function printTable(reports: readonly CaseReport[]): void {
   const rows = reports.flatMap((report) =>
@@ -160,18 +174,18 @@ function printTable(reports: readonly CaseReport[]): void {
   for (const report of reports) {
     if (report.noRatio !== undefined) process.stdout.write(`${report.name}: no ratio, ${report.noRatio}\n`)
     for (const difference of report.differences) {
-      process.stdout.write(`${report.name}: engine and C differ: ${difference}\n`)
+      process.stdout.write(`${report.name}: engine and twin differ: ${difference}\n`)
     }
   }
 }
 
 function rowOf(name: string, figure: Figure): string[] {
-  const { engineMs, cMs, ratio, ratioRange, millionPerSecond, count, budget, met } = figure
+  const { engineMs, twinMs, ratio, ratioRange, millionPerSecond, count, twinCount, budget, met } = figure
   return [
     name,
     figure.of,
     engineMs === undefined ? String(count) : `${engineMs.toFixed(1)} ms`,
-    cMs === undefined ? '' : `${cMs.toFixed(1)} ms`,
+    twinMs === undefined ? String(twinCount ?? '') : `${twinMs.toFixed(1)} ms`,
     ratio === undefined ? '' : ratio.toFixed(2),
     ratioRange === undefined ? '' : ratioRange.map((end) => end.toFixed(2)).join('–'),
     millionPerSecond === undefined ? '' : millionPerSecond.toFixed(1),
@@ -192,6 +206,7 @@ for (const name of options.names) {
     reports.push(runCase(programs, name, it, options.processes))
   }
 }
+programs.remove()
 if (options.json) {
   const { size, processes } = options
   process.stdout.write(

@@ -12,16 +12,19 @@ import type { Learned } from './learned.ts'
 import { Run } from './run.ts'
 
 const WALKS = 100
-const STEPS_MAX = 2000
+/** Steps of all walks together, and of one: tasks may go round for ever. */
+const STEPS_MAX = 4000
+const WALK_STEPS_MAX = 500
 
 /** About how many states there are at least, without reductions. */
 export function estimateStates(learned: Learned, seed: number): number {
   const prng = new Prng(seed)
   const run = new Run(learned)
   const seen = new Map<string, number>()
-  for (let walk = 0; walk < WALKS; walk++) {
+  let left = STEPS_MAX
+  for (let walk = 0; walk < WALKS && left > 0; walk++) {
     run.reset()
-    for (let steps = 0; steps < STEPS_MAX; steps++) {
+    for (let steps = 0; steps < WALK_STEPS_MAX; steps++, left--) {
       const key = run.key()
       seen.set(key, (seen.get(key) ?? 0) + 1)
       const enabled = run.enabled()

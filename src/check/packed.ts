@@ -92,7 +92,7 @@ export class Packed {
   readonly hasInterrupts: boolean
   /** Something was learnt for which this packing has no room. */
   stale = false
-  /** How often a step that was filled led to what is not known. */
+  /** Steps that were found to lead to what is not known. */
   unknowns = 0
   private readonly fieldOfCell = new Map<Cell, CellField>()
   private readonly trees: (Branch | Leaf | undefined)[]
@@ -288,7 +288,10 @@ export class Packed {
     return words
   }
 
-  /** Decides how each node's step is taken. Gives the size of the table. */
+  /**
+   * Decides how each node's step is taken. Gives the size of the table, in which a node without a step on one cell
+   * has one entry: BLOCKED if it has ended, else UNFILLED for ever.
+   */
   private layOutTable(): number {
     let size = 0
     this.nodes.forEach(({ like: { op, verdict } }, node) => {

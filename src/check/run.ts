@@ -97,6 +97,11 @@ export class Run {
     return !isBlocked(op, this.value(op.cell)) || this.learned.findingOf(this.nodes[instance]) !== undefined
   }
 
+  /** Learns what the next step of an instance would read and write here, if it is a section. */
+  peek(instance: number): void {
+    this.nodes[instance].op?.section?.evaluate(this.read)
+  }
+
   /** Instances that can take a step now. */
   enabled(): number[] {
     return this.nodes.flatMap((_, i) => (this.isEnabled(i) ? [i] : []))

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { MODELS } from '../models/index.ts'
-import { drover } from '../testing/drover.ts'
+import { drover, ROOT } from '../testing/drover.ts'
 import { readmePart } from '../testing/readme.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'drover-check-'))
@@ -153,6 +153,20 @@ test('the session of README: a driver that breaks the contract, and the same one
   }
   session('broken', 1, 'unlinks_isolated', 'npx drover check --driver examples/drivers/unlinks_isolated.ts')
   session('fixed', 0, 'list_driver', 'npx drover check --driver examples/drivers/list_driver.ts')
+})
+
+test('a driver that does not return is stopped, and named', { timeout: 60_000 }, () => {
+  const text =
+    "import list from 'LIST'\nexport default { ...list, name: 'stuck', free() { for (;;); } }\n".replace(
+      'LIST',
+      join(ROOT, 'examples/drivers/list_driver.ts'),
+    )
+  const file = scratch('stuck.ts', text)
+  const ran = drover('check', '--driver', file)
+  expect([ran.status, ran.stdout]).toEqual([2, ''])
+  expect(ran.stderr).toBe(
+    `drover: ${file}: runs for 10 s without a step; is there a loop that does not touch cpu?\n`,
+  )
 })
 
 describe('drivers that cannot be checked', () => {

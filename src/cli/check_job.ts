@@ -135,26 +135,49 @@ function promelaText(system: System, job: PromelaJob, pulse: Pulse): string {
   return promelaOf(learned)
 }
 
-/** Explores everything. */
+/** Explores everything; a counterexample is looked for in smaller systems too. */
 function exhaust(model: Model, system: System, job: ModelJob, pulse: Pulse): Answer {
   const options = optionsOf(job, pulse)
   const report = check(system, options)
-  const shrunk = shrinkTasks(system, report, options)
   const head = headText(model, job.size)
-  if (report.verdict === 'violated') {
-    const schedule = scheduleText(model.name, job.size, job.seeded, system, shrunk)
-    return {
-      exit: EXIT_VIOLATED,
-      text: `${head}${violatedText(shrunk)}\nagain: drover replay ${schedule}\n`,
-      json: reportJson(model, job, report, shrunk, schedule),
+  if (report.verdict !== 'violated') {
+    const exit = report.verdict === 'pass' ? EXIT_OK : EXIT_INCOMPLETE
+    const whole = { system, report, without: [] }
+    const json = reportJson(model, job, report, whole, undefined)
+    return { exit, text: `${head}${passText(model, job, report)}`, json }
+  }
+  const small = smallest(model, job, { system, report, size: job.size }, options)
+  const shrunk = shrinkTasks(small.system, small.report, options)
+  const schedule = scheduleText(model.name, small.size, job.seeded, small.system, shrunk)
+  return {
+    exit: EXIT_VIOLATED,
+    text: `${head}${violatedText(shrunk, job.size, small.size)}\nagain: drover replay ${schedule}\n`,
+    json: reportJson(model, job, report, shrunk, schedule),
+  }
+}
+
+interface Sized {
+  readonly size: ModelSize
+  readonly system: System
+  readonly report: Report
+}
+
+/** The model with the fewest pages, then actors, that breaks the same rule in no more steps. */
+function smallest(model: Model, job: ModelJob, found: Sized, options: CheckOptions): Sized {
+  const steps = found.report.counterexample?.schedule.length ?? 0
+  const name = found.report.counterexample?.violation.name
+  for (let pages = 1; pages <= job.size.pages; pages++) {
+    for (let actors = 1; actors <= job.size.actors; actors++) {
+      const size = { actors, pages }
+      if (actors === job.size.actors && pages === job.size.pages) return found
+      const system = model.build(size, job.seeded)
+      const report = check(system, { ...options, liveness: found.report.lasso !== undefined })
+      const { counterexample } = report
+      if (counterexample === undefined || counterexample.violation.name !== name) continue
+      if (counterexample.schedule.length <= steps) return { size, system, report }
     }
   }
-  const exit = report.verdict === 'pass' ? EXIT_OK : EXIT_INCOMPLETE
-  return {
-    exit,
-    text: `${head}${passText(model, job, report)}`,
-    json: reportJson(model, job, report, shrunk, undefined),
-  }
+  return found
 }
 
 const countText = (count: number, what: string): string =>
@@ -182,11 +205,13 @@ function passText(model: Model, job: ModelJob, report: Report): string {
   ].join('\n')
 }
 
-function violatedText({ system, report, without }: Shrunk): string {
+function violatedText({ system, report, without }: Shrunk, asked: ModelSize, small: ModelSize): string {
   const { counterexample, shortest } = report
   if (counterexample === undefined) return ''
   const { violation, steps } = counterexample
-  const left = without.length === 0 ? '' : `; not needed: ${without.join(', ')}`
+  const fewer =
+    small.actors === asked.actors && small.pages === asked.pages ? '' : `; ${sizeText(small)} are enough`
+  const left = without.length === 0 ? fewer : `${fewer}; not needed: ${without.join(', ')}`
   return [
     `violated: ${violation.name === violation.says ? violation.says : `${violation.name}: ${violation.says}`}`,
     `  ${countText(steps.length, 'step')}${shortest ? ', the fewest there are' : ''}${left}`,

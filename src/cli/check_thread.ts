@@ -13,7 +13,7 @@ import { EXIT_BUG, EXIT_USAGE } from './report.ts'
 export type Job = ModelJob | PromelaJob | ReplayJob | DriverJob
 
 /** Seconds without any sign of the worker after which its code is taken to be in an endless loop. */
-const SILENCE_MAX_S = 20
+const SILENCE_MAX_S = 10
 /** Seconds between two lines of progress: on a terminal, and elsewhere. */
 const PROGRESS_S = { terminal: 1, file: 10 }
 

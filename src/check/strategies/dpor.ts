@@ -169,6 +169,7 @@ class Search {
   }
 
   private racesOf(instance: number): void {
+    this.run_.peek(instance)
     const op = this.nextOp(instance)
     if (op === undefined) return
     const footprint = this.footprintOf(op)
