@@ -4,8 +4,15 @@
  */
 
 import { readdirSync, readFileSync } from 'node:fs'
-import { CLAUSES, type ConformanceResult, conformance, DEFAULT_BOUNDS } from 'drover/driver'
+import {
+  CLAUSES,
+  type ConformanceResult,
+  conformance,
+  DEFAULT_BOUNDS,
+  type PageLockedOps,
+} from 'drover/driver'
 import { describe, expect, test } from 'vitest'
+import list from './list_driver.ts'
 
 const folder = new URL('./', import.meta.url)
 const files = readdirSync(folder).filter((name) => name.endsWith('.ts') && !name.endsWith('.test.ts'))
@@ -54,6 +61,25 @@ describe.each(correct)('%s', (file) => {
     expect(verdicts).toEqual(
       new Map(CLAUSES.map(({ name }) => [name, name === 'again-means-unchanged' ? again : 'passed'])),
     )
+  })
+})
+
+describe('list_driver.ts with an isolate that refuses', () => {
+  const refusing = (isolate: PageLockedOps['isolate']): ConformanceResult =>
+    conformance({ ...list, ops: { ...list.ops, isolate } }, DEFAULT_BOUNDS)
+
+  test('always: keeps the contract, and what needs an isolated page is not exercised', () => {
+    const { verdict, error, notExercised } = refusing(() => false)
+    expect([verdict, error]).toEqual(['pass', undefined])
+    expect(notExercised).toContain('one-winner')
+    expect(notExercised).not.toContain('nothing-changed-on-refusal')
+  })
+
+  test('a page that somebody looks at: keeps the contract', () => {
+    const { verdict, error, notExercised } = refusing(
+      (cpu, mm, pfn) => cpu.load(mm.refcount, pfn) === 2 && list.ops.isolate(cpu, mm, pfn),
+    )
+    expect([verdict, error, notExercised]).toEqual(['pass', undefined, []])
   })
 })
 

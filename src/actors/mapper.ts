@@ -4,7 +4,9 @@
  * Rules:
  *   - a page gains a pte only while its (L) is held by whoever adds it and its old pte was seen to be present
  *     under that lock: a migration entry is made under (L) too, so the page does not migrate meanwhile. A
- *     reference alone is not enough (migrate_mapped.ts has the schedule).
+ *     reference alone is not enough (migrate_mapped.ts has the schedule). The kernel holds the locks of both page
+ *     tables instead, and copies a migration entry as an entry; here a pte changes in one step and has no lock, so (L)
+ *     stands for them.
  *
  * @ours
  */

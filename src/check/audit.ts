@@ -8,10 +8,9 @@
  * Not here: which locks there are. That is the system's `locks` (system.ts).
  */
 
-import { assert } from '../base/assert.ts'
 import type { Cell, Memory } from './memory.ts'
 import { ADD, LOCK, type Op, SECTION, STORE, TRY_LOCK, UNLOCK, WAIT_CLEAR } from './op.ts'
-import type { Guard, LockClass, LockRules } from './system.ts'
+import { type Guard, type LockClass, type LockRules, TaskError } from './system.ts'
 
 /** A named rule that a step breaks. */
 export interface Finding {
@@ -72,7 +71,8 @@ export class Audit {
       return this.intern([...held.locks, { cell: op.cell, bits: op.x }])
     }
     if (op.kind !== UNLOCK) return held
-    return this.intern(held.locks.filter(({ cell, bits }) => cell !== op.cell || bits !== op.x))
+    const left = held.locks.map(({ cell, bits }) => ({ cell, bits: cell === op.cell ? bits & ~op.x : bits }))
+    return this.intern(left.filter(({ bits }) => bits !== 0))
   }
 
   /** What is wrong with taking this step while holding these locks. */
@@ -164,7 +164,8 @@ export class Audit {
     const finding = this.unlocked(op.cell, guard)
     if (guard.unlessZero === undefined) return { ...NOTHING, finding }
     const unlessZero = this.memory.find(...guard.unlessZero)
-    assert(unlessZero >= 0, 'check: a guard names cells of the state')
+    if (unlessZero < 0)
+      throw new TaskError('locks', `the guard of ${this.memory.nameOf(op.cell)} names no cell of the state`)
     return { finding: undefined, unlessZero, otherwise: finding }
   }
 

@@ -13,16 +13,16 @@
 import { assert } from '../base/assert.ts'
 import { type Counterexample, explain, scheduleTo } from './counterexample.ts'
 import { discover } from './discover.ts'
-import { pointOfNoReturn } from './doom.ts'
 import { estimateStates } from './estimate.ts'
 import { Learned, type Violation } from './learned.ts'
 import { findLasso, type Lasso } from './liveness.ts'
 import { Packed } from './packed.ts'
+import { pointOfNoReturn } from './point_of_no_return.ts'
 import { straightened } from './straighten.ts'
 import { CONTEXT_BOUND } from './strategies/context_bound.ts'
 import { type Exhausted, type ExhaustiveOptions, searchOnce } from './strategies/exhaustive.ts'
 import { PCT } from './strategies/pct.ts'
-import { Canonical, learnImages } from './symmetry.ts'
+import { Canonical, learnImages, verifySymmetries } from './symmetry.ts'
 import type { System } from './system.ts'
 
 export interface CheckOptions {
@@ -120,7 +120,7 @@ export function checkLearned(learned: Learned, options: CheckOptions): Report {
     }
   }
   if (!result.complete) {
-    const notChecked = [`more than ${result.table.count} states`]
+    const notChecked = [`what comes after ${result.table.count} states, at which it was stopped`]
     return { ...base, verdict: 'incomplete', counterexample: undefined, shortest: false, notChecked }
   }
   return { ...base, ...livenessOf(learned, options) }
@@ -167,14 +167,18 @@ interface Searched {
 
 /** Searches until nothing new is learnt on the way. */
 function exhaust(learned: Learned, symmetry: boolean, options: ExhaustiveOptions): Searched {
-  for (;;) {
+  for (let known = -1; ; ) {
     // Each round has learnt more than the one before, which is finite.
     if (symmetry) learnImages(learned)
+    assert(learned.knowledge() > known, 'check: a search that starts again has learnt something')
+    known = learned.knowledge()
     const packed = new Packed(learned)
     const canonical = symmetry ? new Canonical(learned, packed) : undefined
     const useful = canonical?.isUseful === true ? canonical : undefined
     const result = searchOnce(learned, packed, useful, options)
-    if (result !== undefined) return { packed, canonical: useful, result }
+    if (result === undefined) continue
+    if (symmetry) verifySymmetries(learned, packed) // what was learnt last too
+    return { packed, canonical: useful, result }
   }
 }
 
@@ -218,8 +222,12 @@ function endedSooner(
     onProgress: options.onProgress,
   })
   if (searched.result.found?.violation.name !== broken.name) return undefined
-  const { schedule, violation } = counterexampleOf(early, searched)
-  return { counterexample: takenAgain(learned, schedule, violation.name), shortest: true }
+  const { schedule } = counterexampleOf(early, searched)
+  // Where it is broken, something else may be too.
+  const name = explain(learned, schedule).violation?.name
+  return name === undefined
+    ? undefined
+    : { counterexample: takenAgain(learned, schedule, name), shortest: true }
 }
 
 function counterexampleOf(learned: Learned, { packed, canonical, result }: Searched): Counterexample {

@@ -7,6 +7,7 @@
  */
 
 import { assert } from '../base/assert.ts'
+import type { Node } from './learn.ts'
 import type { Learned, Violation } from './learned.ts'
 import type { Cell } from './memory.ts'
 import { numberText, opText, SECTION } from './op.ts'
@@ -34,6 +35,8 @@ export interface Step {
   readonly held: readonly string[]
   /** What the task has said with `cpu.at` last: `isolated(8)`; '' if nothing. */
   readonly place: string
+  /** What the task has returned, if it ended with this step and returned a number. */
+  readonly returned: number | undefined
   /** Lines of the call stack, innermost first, if they were asked for. */
   readonly stack: readonly string[]
 }
@@ -178,9 +181,15 @@ function takeAndTell(
         return `${system.locks?.classOf(column, index, bits).name ?? 'lock'} ${column}[${index}]`
       }),
       place: label === '' ? '' : `${label}(${a})`,
+      returned: returnedBy(moved),
       stack,
     },
   }
+}
+
+function returnedBy({ ending }: Node): number | undefined {
+  if (ending === undefined || ending.failed !== undefined || ending.result === -1) return undefined
+  return ending.result
 }
 
 const shower =

@@ -49,7 +49,9 @@ function verdictText(names: readonly string[], { violation }: Counterexample): s
 }
 
 function laneText(step: Step, lane: number, held: readonly number[]): string {
-  return `${lane === step.instance ? step.text : '|'}${' #'.repeat(held[lane])}`
+  if (lane !== step.instance) return `|${' #'.repeat(held[lane])}`
+  const returned = step.returned === undefined ? '' : `, returns ${step.returned}`
+  return `${step.text}${returned}${' #'.repeat(held[lane])}`
 }
 
 const changesText = (step: Step): string =>

@@ -10,8 +10,7 @@
  * task took that step before; a value seen in a context is tried wherever the context occurs (`complete`). The
  * tree is exact for the values that it has, and a search that meets another one has it learnt.
  *
- * `minimise` then merges nodes from the leaves up: same step, same locks, same place, and for the same values
- * the same successors. Dead variables vanish, and what is left is a few dozen nodes.
+ * Nodes with the same future are merged afterwards (automaton.ts).
  *
  * Rules (of the task; each broken one is a TaskError that shows the histories):
  *   - the same history leads to the same step;
@@ -21,30 +20,13 @@
  * @ours
  */
 
-import { assert } from '../base/assert.ts'
-import type { Cpu } from '../base/cpu.ts'
-import { type Cells, type CpuId, cellsOf, cpuIdOf } from '../base/units.ts'
-import type { Audit, Finding, Held, Verdict } from './audit.ts'
-import type { Access, Cell, Memory } from './memory.ts'
-import {
-  ADD,
-  ADD_UNLESS_ZERO,
-  CAS,
-  DEC_AND_TEST,
-  LOAD,
-  LOCK,
-  type Op,
-  type OpKind,
-  opText,
-  SECTION,
-  STORE,
-  TEST_CLEAR,
-  TEST_SET,
-  TRY_LOCK,
-  UNLOCK,
-  WAIT_CLEAR,
-} from './op.ts'
-import { failureOf, type SectionLock, SectionTree } from './section.ts'
+import type { Audit, Held, Verdict } from './audit.ts'
+import { type DirectAccess, LearnCpu, OwnAccess, STOP } from './learn_cpu.ts'
+import type { Cell, Memory } from './memory.ts'
+import { type Op, opText, SECTION } from './op.ts'
+import type { OpTable } from './op_table.ts'
+import { failureOf } from './section.ts'
+import type { Situation, Situations } from './situation.ts'
 import { type Task, TaskError } from './system.ts'
 
 /** Steps that a task may take before it ends or says where it is. */
@@ -54,46 +36,6 @@ const NODES_MAX = 200_000
 /** Walks of the automaton that are compared with the plain code, and steps of each. */
 const COMPARED_WALKS = 60
 const COMPARED_STEPS = 300
-
-/** Where a task is, as it has said with `cpu.at`, or that it has ended. */
-export interface Situation {
-  readonly id: number
-  /** '' before the first `cpu.at` and after the end. */
-  readonly label: string
-  readonly a: number
-  readonly b: number
-  /** What it has returned; undefined while it runs. */
-  readonly result: number | undefined
-}
-
-/** Every situation of any task, interned. */
-export class Situations {
-  readonly all: Situation[] = []
-  readonly begin: Situation
-  private readonly byKey = new Map<string, Situation>()
-
-  constructor() {
-    this.begin = this.at('', 0, 0)
-  }
-
-  at(label: string, a: number, b: number): Situation {
-    return this.intern(`${label}\0${a}\0${b}`, { label, a, b, result: undefined })
-  }
-
-  ended(result: number): Situation {
-    return this.intern(`ended ${result}`, { label: '', a: 0, b: 0, result })
-  }
-
-  private intern(key: string, situation: Omit<Situation, 'id'>): Situation {
-    let known = this.byKey.get(key)
-    if (known === undefined) {
-      known = { id: this.all.length, ...situation }
-      this.all.push(known)
-      this.byKey.set(key, known)
-    }
-    return known
-  }
-}
 
 /** How a task ended. */
 export interface Ending {
@@ -130,260 +72,15 @@ export interface Node {
   readonly children: Map<number, Node>
 }
 
-export interface DirectAccess {
-  readonly cell: Cell
-  readonly writes: boolean
-}
-
-/** Thrown at the first step that is not in the log. One object, so that no stack is made for it. */
-const STOP = new Error('stopped at the first step that is not in the log')
-
-/** Answers from a log, then stops the code. */
-class LearnCpu implements Cpu {
-  readonly id: CpuId
-  /** Answers of the steps taken so far, and what these steps were. */
-  readonly log: number[] = []
-  readonly ops: Op[] = []
-  /** Where the code is in the log. */
-  pos = 0
-  // The step at which it stopped.
-  kind: OpKind = LOAD
-  cells: Int32Array | undefined
-  index = 0
-  x = 0
-  y = 0
-  section: ((...args: never[]) => number) | undefined
-  args: readonly unknown[] = []
-  // What `at` said after the last step of the log.
-  label: string | undefined
-  a = 0
-  b = 0
-  /** A step differed from the one of the same history before. */
-  diverged = -1
-  /** It has stopped the code: whatever runs afterwards has caught STOP. */
-  stopped = false
-  /** Keep the stack of the step at which it stops. */
-  keepsStack = false
-  stack = ''
-
-  private readonly memory: Memory<object>
-
-  constructor(on: number, memory: Memory<object>) {
-    this.id = cpuIdOf(on)
-    this.memory = memory
-  }
-
-  start(): void {
-    this.pos = 0
-    this.label = undefined
-    this.diverged = -1
-    this.stopped = false
-    this.cells = undefined
-  }
-
-  load<I extends number>(cells: Cells<I>, i: NoInfer<I>): number {
-    return this.step(LOAD, cellsOf(cells), i, 0, 0)
-  }
-
-  store<I extends number>(cells: Cells<I>, i: NoInfer<I>, value: number): void {
-    this.step(STORE, cellsOf(cells), i, value | 0, 0)
-  }
-
-  add<I extends number>(cells: Cells<I>, i: NoInfer<I>, delta: number): void {
-    this.step(ADD, cellsOf(cells), i, delta | 0, 0)
-  }
-
-  decAndTest<I extends number>(cells: Cells<I>, i: NoInfer<I>): boolean {
-    return this.step(DEC_AND_TEST, cellsOf(cells), i, 0, 0) !== 0
-  }
-
-  addUnlessZero<I extends number>(cells: Cells<I>, i: NoInfer<I>): boolean {
-    return this.step(ADD_UNLESS_ZERO, cellsOf(cells), i, 0, 0) !== 0
-  }
-
-  cas<I extends number>(cells: Cells<I>, i: NoInfer<I>, expected: number, value: number): boolean {
-    return this.step(CAS, cellsOf(cells), i, expected | 0, value | 0) !== 0
-  }
-
-  testSet<I extends number>(cells: Cells<I>, i: NoInfer<I>, bits: number): boolean {
-    return this.step(TEST_SET, cellsOf(cells), i, bits, 0) !== 0
-  }
-
-  testClear<I extends number>(cells: Cells<I>, i: NoInfer<I>, bits: number): boolean {
-    return this.step(TEST_CLEAR, cellsOf(cells), i, bits, 0) !== 0
-  }
-
-  tryLock<I extends number>(cells: Cells<I>, i: NoInfer<I>, bits: number): boolean {
-    return this.step(TRY_LOCK, cellsOf(cells), i, bits, 0) !== 0
-  }
-
-  lock<I extends number>(cells: Cells<I>, i: NoInfer<I>, bits: number): void {
-    this.step(LOCK, cellsOf(cells), i, bits, 0)
-  }
-
-  unlock<I extends number>(cells: Cells<I>, i: NoInfer<I>, bits: number): void {
-    this.step(UNLOCK, cellsOf(cells), i, bits, 0)
-  }
-
-  waitClear<I extends number>(cells: Cells<I>, i: NoInfer<I>, bits: number): void {
-    this.step(WAIT_CLEAR, cellsOf(cells), i, bits, 0)
-  }
-
-  atomically<I extends number, S>(
-    cells: Cells<I>,
-    i: NoInfer<I>,
-    bits: number,
-    section: (state: S, a: number, b: number, c: number) => number,
-    state: S,
-    a: number,
-    b: number,
-    c: number,
-  ): number {
-    if (this.pos >= this.log.length) {
-      this.section = section
-      this.args = [state, a, b, c]
-    }
-    return this.step(SECTION, cellsOf(cells), i, bits, 0)
-  }
-
-  at(label: string, a = 0, b = 0): void {
-    if (this.pos < this.log.length) return
-    this.label = label
-    this.a = a
-    this.b = b
-  }
-
-  private step(kind: OpKind, cells: Int32Array, index: number, x: number, y: number): number {
-    const at = this.pos
-    if (at < this.log.length) {
-      const op = this.ops[at]
-      if (op.kind !== kind || op.x !== x || op.y !== y || this.memory.cells[op.cell].index !== index) {
-        this.diverged = at
-        this.stop()
-      }
-      this.pos = at + 1
-      return this.log[at]
-    }
-    assert(
-      Number.isInteger(index) && index >= 0 && index < cells.length,
-      'cpu: the index is one of the column',
-    )
-    this.kind = kind
-    this.cells = cells
-    this.index = index
-    this.x = x
-    this.y = y
-    if (this.keepsStack) this.stack = new Error('step').stack ?? ''
-    this.stop()
-  }
-
-  private stop(): never {
-    this.stopped = true
-    throw STOP
-  }
-}
-
 /** What all learners of a system share. */
 export interface LearnContext {
   readonly memory: Memory<object>
   readonly audit: Audit
-  readonly ops: Ops
+  readonly ops: OpTable
   readonly situations: Situations
   readonly isPrivate: (cell: Cell) => boolean
   /** Called before each run of a task's code. */
   readonly onRun: () => void
-}
-
-/** Every step that any task takes, interned. */
-export class Ops {
-  readonly all: Op[] = []
-  private readonly byKey = new Map<string, Op>()
-  private readonly numbers = new Map<unknown, number>()
-  private readonly memory: Memory<object>
-
-  constructor(memory: Memory<object>) {
-    this.memory = memory
-  }
-
-  of(cpu: LearnCpu, cells: Int32Array): Op {
-    const cell = this.memory.cellOf(cells, cpu.index)
-    const { kind, x, y } = cpu
-    const section = kind === SECTION ? cpu.section : undefined
-    const key =
-      section === undefined
-        ? `${kind}:${cell}:${x}:${y}`
-        : `${cell}:${x}:${this.numberOf(section)}(${cpu.args.map((arg) => this.numberOf(arg)).join(',')})`
-    const known = this.byKey.get(key)
-    if (known !== undefined) return known
-    const op: Op = {
-      id: this.all.length,
-      kind,
-      cell,
-      x,
-      y,
-      ...(section !== undefined && { section: this.treeOf(section, cpu.args, { cell, bits: x }) }),
-    }
-    this.all.push(op)
-    this.byKey.set(key, op)
-    return op
-  }
-
-  private treeOf(
-    section: (...args: never[]) => number,
-    args: readonly unknown[],
-    lock: SectionLock,
-  ): SectionTree {
-    const numbers = args.filter((arg) => typeof arg === 'number')
-    const text = `${section.name || 'section'}(${numbers.join(', ')})`
-    const run = (): number => Number(Reflect.apply(section, undefined, [...args]))
-    return new SectionTree(this.memory, text, run, lock)
-  }
-
-  private numberOf(thing: unknown): string {
-    if (typeof thing === 'number') return String(thing)
-    let number = this.numbers.get(thing)
-    if (number === undefined) {
-      number = this.numbers.size
-      this.numbers.set(thing, number)
-    }
-    return `#${number}`
-  }
-}
-
-/** What a task touches without `cpu`: its own writes are kept for the length of one run. */
-class OwnAccess implements Access {
-  readonly seen: DirectAccess[] = []
-  private readonly own = new Map<Cell, number>()
-  private readonly memory: Memory<object>
-  private readonly isPrivate: (cell: Cell) => boolean
-  private readonly cpu: LearnCpu
-
-  constructor(memory: Memory<object>, isPrivate: (cell: Cell) => boolean, cpu: LearnCpu) {
-    this.memory = memory
-    this.isPrivate = isPrivate
-    this.cpu = cpu
-  }
-
-  start(): void {
-    this.seen.length = 0
-    this.own.clear()
-  }
-
-  read(cell: Cell): number {
-    this.note(cell, false)
-    return this.own.get(cell) ?? this.memory.cells[cell].initial
-  }
-
-  write(cell: Cell, value: number): void {
-    this.note(cell, true)
-    this.own.set(cell, value)
-  }
-
-  private note(cell: Cell, writes: boolean): void {
-    if (this.cpu.pos < this.cpu.log.length || this.isPrivate(cell)) return
-    if (!this.seen.some((access) => access.cell === cell && access.writes === writes))
-      this.seen.push({ cell, writes })
-  }
 }
 
 /** The tree of one task. */
@@ -489,7 +186,8 @@ export class Learner {
       this.task.name,
       `remembers more at cpu.at('${place.label}', ${place.a}, ${place.b}) than it declares there: after\n` +
         `  ${this.historyText(values.slice(0, same.at), ops.slice(0, same.at))}\nit goes on in another way than after\n` +
-        `  ${this.historyText(this.history(same.like), this.opsOf(same.like))}`,
+        `  ${this.historyText(this.history(same.like), this.opsOf(same.like))}\n` +
+        '(each answer was seen there, though maybe not together with the others)',
     )
   }
 
@@ -710,84 +408,3 @@ export class Learner {
 }
 
 const startKey = (place: Situation, held: Held): string => `${place.id}:${held.id}`
-
-/** A task's automaton after merging. Node 0 is where it starts. */
-export interface Automaton {
-  readonly task: Task<object>
-  readonly nodes: readonly AutomatonNode[]
-}
-
-export interface AutomatonNode {
-  /** One of the nodes that were merged into it. */
-  readonly like: Node
-  readonly next: ReadonlyMap<number, number>
-  readonly finding: Finding | undefined
-}
-
-/**
- * Merges the nodes of a learner that have the same future. Nodes that begin a place are kept apart.
- *
- * Children come after their parents, except where a place closes a loop, so one pass from the last node to the
- * first is enough.
- */
-export function minimise(learner: Learner, findingOf: (node: Node) => Finding | undefined): Automaton {
-  const { nodes } = learner
-  const starts = new Set<Node>()
-  for (const node of nodes)
-    for (const child of node.children.values())
-      if (child.parent !== node || child.id <= node.id) starts.add(child)
-  for (const node of nodes)
-    if (node.parent === undefined || node.place !== node.parent.place) starts.add(node)
-  const classOf = new Int32Array(nodes.length).fill(-1)
-  const members: Node[] = []
-  const byKey = new Map<string, number>()
-  for (const start of starts) {
-    classOf[start.id] = members.length
-    members.push(start)
-  }
-  for (let i = nodes.length - 1; i >= 0; i--) {
-    const node = nodes[i]
-    if (classOf[i] >= 0) continue
-    const next = [...node.children]
-      .map(([value, child]) => `${value}>${classOf[child.id]}`)
-      .toSorted()
-      .join(' ')
-    const end = node.ending === undefined ? '' : `${node.ending.result}!${node.ending.failed ?? ''}`
-    const finding = findingOf(node)?.says ?? ''
-    const key = `${node.op?.id ?? -1}|${node.held.id}|${node.situation.id}|${end}|${finding}|${next}`
-    const known = byKey.get(key)
-    classOf[i] = known ?? members.length
-    if (known === undefined) {
-      byKey.set(key, members.length)
-      members.push(node)
-    }
-  }
-  return numbered(learner, members, classOf, findingOf)
-}
-
-/** Numbers the classes that can be reached, from the root on, breadth first. */
-function numbered(
-  learner: Learner,
-  members: readonly Node[],
-  classOf: Int32Array,
-  findingOf: (node: Node) => Finding | undefined,
-): Automaton {
-  const number = new Map<number, number>([[classOf[learner.root.id], 0]])
-  const order = [classOf[learner.root.id]]
-  for (let i = 0; i < order.length; i++) {
-    for (const child of members[order[i]].children.values()) {
-      const of = classOf[child.id]
-      if (number.has(of)) continue
-      number.set(of, order.length)
-      order.push(of)
-    }
-  }
-  const nodes = order.map((of) => {
-    const like = members[of]
-    const next = new Map(
-      [...like.children].map(([value, child]) => [value, number.get(classOf[child.id]) ?? 0]),
-    )
-    return { like, next, finding: findingOf(like) }
-  })
-  return { task: learner.task, nodes }
-}

@@ -6,10 +6,13 @@
 
 import type { Cpu } from '../base/cpu.ts'
 import { Audit, type Finding, type Held } from './audit.ts'
-import { type Automaton, type LearnContext, Learner, minimise, type Node, Ops, Situations } from './learn.ts'
+import { type Automaton, minimise } from './automaton.ts'
+import { type LearnContext, Learner, type Node } from './learn.ts'
 import { type Cell, Memory } from './memory.ts'
 import { isWrite, type Op, SECTION } from './op.ts'
+import { OpTable } from './op_table.ts'
 import { SectionTree } from './section.ts'
+import { Situations } from './situation.ts'
 import {
   type Instance,
   instancesOf,
@@ -65,7 +68,7 @@ export class Learned {
     this.shared = {
       memory,
       audit: new Audit(memory, system.locks),
-      ops: new Ops(memory),
+      ops: new OpTable(memory),
       situations: new Situations(),
       onRun,
       isPrivate: (cell) => {
@@ -77,7 +80,7 @@ export class Learned {
     if (this.instances.length > INSTANCES_MAX)
       throw new TaskError(system.name, `has more than ${INSTANCES_MAX} tasks`)
     checkInterrupts(system)
-    const arrivals = this.memory.addColumn('interrupt', system.tasks.length)
+    const arrivals = this.memory.addColumn(ARRIVALS, system.tasks.length)
     this.learners = system.tasks.map((task, i) => new Learner(arriving(task, arrivals, i), this.shared))
     this.invariants = (system.invariants ?? []).map((property) => this.checkOf(property))
     this.atEnd = (system.atEnd ?? []).map((property) => this.checkOf(property))
@@ -141,7 +144,7 @@ export class Learned {
     const { audit } = this.shared
     for (const { cell, writes } of node.direct) {
       if (writes) return audit.direct('writes', cell)
-      if (this.isVariable(cell)) return audit.direct('reads', cell)
+      if (this.valuesOf(cell).length > 1) return audit.direct('reads', cell)
     }
     return undefined
   }
@@ -166,6 +169,19 @@ export class Learned {
   deadlockText(instance: number, node: Node): string {
     const what = node.op === undefined ? '' : ` for ${this.memory.nameOf(node.op.cell)}`
     return `${this.instances[instance].name} waits${what}, and nobody will ever end it`
+  }
+
+  /** How much is known: grows with whatever is learnt. */
+  knowledge(): number {
+    const trees = [
+      ...this.shared.ops.all.map(({ section }) => section),
+      ...this.invariants.map(({ tree }) => tree),
+    ]
+    return (
+      this.learners.reduce((sum, { nodes }) => sum + nodes.length, this.shared.ops.all.length) +
+      this.values.reduce((sum, { size }) => sum + size, this.variable.size) +
+      trees.reduce((sum, tree) => sum + (tree === undefined ? 0 : tree.reads.size + tree.writes.size), 0)
+    )
   }
 
   /** The automata as far as they are known. */
@@ -201,6 +217,9 @@ export class Learned {
     }
   }
 }
+
+/** The checker's own column: an interrupt's first step reads its task's cell there. */
+export const ARRIVALS = 'interrupt'
 
 /** Tasks of one system. */
 const INSTANCES_MAX = 24

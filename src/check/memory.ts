@@ -6,7 +6,8 @@
  * tasks, sections and properties run on it, and `access` decides what their reads and writes mean.
  *
  * Rules:
- *   - a cell's column is the first field of the state in which it was found;
+ *   - a cell's column is the first field of the state in which it was found: its name, or its path where another
+ *     column has that name;
  *   - only indexing and `length` work on a column of the view: what tasks, sections and properties do.
  */
 
@@ -49,7 +50,7 @@ export class Memory<S extends object> {
   private readonly buffers = new Map<ArrayBufferLike, number>()
 
   constructor(state: S) {
-    this.view = this.shadow(state, new Map())
+    this.view = this.shadow(state, new Map(), '')
   }
 
   /** A column beside the state: cells of the checker's own. */
@@ -98,25 +99,28 @@ export class Memory<S extends object> {
   }
 
   /** A copy of the object with its columns replaced by proxies, and its objects by copies of the same kind. */
-  private shadow<T extends object>(original: T, done: Map<object, object>): T {
+  private shadow<T extends object>(original: T, done: Map<object, object>, path: string): T {
     // oxlint-disable-next-line typescript/no-unsafe-assignment -- a new object of the same kind: Object.create is untyped
     const copy: T = Object.create(Reflect.getPrototypeOf(original))
     done.set(original, copy)
     for (const [name, value] of Object.entries(original)) {
-      Object.defineProperty(copy, name, { value: this.shadowField(name, value, done), enumerable: true })
+      const field = this.shadowField(`${path}${name}`, value, done)
+      Object.defineProperty(copy, name, { value: field, enumerable: true })
     }
     return copy
   }
 
-  private shadowField(name: string, value: unknown, done: Map<object, object>): unknown {
-    if (value instanceof Int32Array) return this.proxyOf(name, value, done)
+  private shadowField(path: string, value: unknown, done: Map<object, object>): unknown {
+    if (value instanceof Int32Array) return this.proxyOf(path, value, done)
     if (!isRecord(value)) return value
-    return done.get(value) ?? this.shadow(value, done)
+    return done.get(value) ?? this.shadow(value, done, `${path}.`)
   }
 
-  private proxyOf(name: string, array: Int32Array, done: Map<object, object>): object {
+  private proxyOf(path: string, array: Int32Array, done: Map<object, object>): object {
     const known = done.get(array)
     if (known !== undefined) return known
+    const last = path.split('.').at(-1) ?? path
+    const name = [...this.columns.values()].some((column) => column.name === last) ? path : last
     const buffer = this.buffers.get(array.buffer) ?? this.buffers.size
     this.buffers.set(array.buffer, buffer)
     const column: Column = { name, array, base: buffer * BUFFER_SPAN }

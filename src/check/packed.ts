@@ -16,7 +16,7 @@
  */
 
 import { assert } from '../base/assert.ts'
-import type { Automaton, AutomatonNode } from './learn.ts'
+import type { Automaton, AutomatonNode } from './automaton.ts'
 import { type Check, instanceOfCell, type Learned, type Violation } from './learned.ts'
 import type { Cell } from './memory.ts'
 import { isBlocked, isWrite, mayBlock, SECTION } from './op.ts'

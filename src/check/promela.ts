@@ -26,7 +26,7 @@
  * @ours
  */
 
-import type { AutomatonNode } from './learn.ts'
+import type { AutomatonNode } from './automaton.ts'
 import type { Learned } from './learned.ts'
 import type { Cell } from './memory.ts'
 import { isBlocked, type Op, opText, SECTION } from './op.ts'

@@ -1,6 +1,7 @@
 /** Symmetry: copies and declared permutations leave out states, no ends; a declaration that is none is refused. */
 
 import { describe, expect, test } from 'vitest'
+import { assert } from '../base/assert.ts'
 import type { Cpu } from '../base/cpu.ts'
 import { check, DEFAULTS, type Report } from './check.ts'
 import type { Symmetry, System, Task } from './system.ts'
@@ -67,6 +68,71 @@ test('the two may begin unlike: the ends are told up to the exchange', () => {
   const reduced = explored(systemOf([0, 1], left, right), true)
   expect(reduced.verdict).toBe(plain.verdict)
   for (const end of plain.ends) expect(reduced.ends.has(end)).toBe(true)
+})
+
+describe('what is declared alike and is not', () => {
+  interface Cells {
+    readonly x: Int32Array
+    readonly c: Int32Array
+  }
+  const mirror: Symmetry = { name: 'mirror', cell: (_, index) => 1 - index, tasks: { t0: 't1', t1: 't0' } }
+  const pair = (
+    run: (cpu: Cpu, cells: Cells, i: number) => unknown,
+    more: Partial<System<Cells>> = {},
+  ): System<Cells> => ({
+    name: 'pair',
+    state: { x: new Int32Array(2), c: Int32Array.from([1, 0]) },
+    tasks: [0, 1].map((i) => ({ name: `t${i}`, run: (cpu, cells) => run(cpu, cells, i) })),
+    symmetries: [mirror],
+    ...more,
+  })
+
+  test('cells that never change and differ', () => {
+    const system = pair((cpu, { x, c }, i) => cpu.store(x, i, cpu.load(c, i)))
+    expect(() => check(system)).toThrow('never change and are not alike')
+  })
+
+  test('ends: one of the two returns something else, or breaks an assertion', () => {
+    const returns = pair((cpu, { x }, i) => {
+      cpu.store(x, 1 - i, 1)
+      const v = cpu.load(x, i)
+      return i === 0 ? 0 : v
+    })
+    expect(() => check(returns)).toThrow('they take different steps')
+    const asserts = pair((cpu, { x }, i) => {
+      cpu.store(x, i, 1)
+      assert(i === 0, 'the second one fails')
+    })
+    expect(() => check(asserts)).toThrow('they take different steps')
+  })
+
+  test('a map of values with which the steps do not go together', () => {
+    const other = (value: number): number => (value === 1 ? 2 : value === 2 ? 1 : value)
+    const system = pair(
+      (cpu, { x }, i) => {
+        cpu.store(x, 0, i + 1)
+        cpu.testSet(x, 0, 1)
+      },
+      {
+        symmetries: [
+          { ...mirror, cell: (_, index) => index, value: (_column, _index, value) => other(value) },
+        ],
+      },
+    )
+    expect(() => check(system)).toThrow('they take different steps')
+  })
+
+  test('tasks that do not change places, cells that become one, and interrupts of one only', () => {
+    const run = (cpu: Cpu, { x }: Cells, i: number): void => cpu.store(x, i, 1)
+    const half = pair(run, { symmetries: [{ ...mirror, tasks: { t0: 't1' } }] })
+    expect(() => check(half)).toThrow('gives two tasks the same partner')
+    const one = pair(run, { symmetries: [{ ...mirror, cell: () => 0 }] })
+    expect(() => check(one)).toThrow('a symmetry makes two cells one')
+    const nowhere = pair(run, { symmetries: [{ ...mirror, cell: (_, index) => index + 7 }] })
+    expect(() => check(nowhere)).toThrow('names no cell for')
+    const tasks = [...pair(run).tasks, { name: 'irq', interrupts: 't0', run: () => 0 }]
+    expect(() => check({ ...pair(run), tasks })).toThrow('does not take along which task irq interrupts')
+  })
 })
 
 test('a declaration is not looked at when symmetry is off', () => {

@@ -15,9 +15,9 @@
 
 import { assert } from '../base/assert.ts'
 import type { Node } from './learn.ts'
-import type { Learned } from './learned.ts'
+import { ARRIVALS, type Learned } from './learned.ts'
 import type { Cell } from './memory.ts'
-import { CAS, LOAD, type Op, SECTION, STORE } from './op.ts'
+import { apply, CAS, isBlocked, LOAD, newEffect, type Op, SECTION, STORE } from './op.ts'
 import type { CellField, Field, Packed } from './packed.ts'
 import { type Symmetry, TaskError } from './system.ts'
 
@@ -245,11 +245,25 @@ function elementOf(learned: Learned, symmetry: Symmetry): Element {
     }
     return to
   })
+  const wrong = (what: string): never => {
+    throw new TaskError(system.name, `symmetry "${symmetry.name}" ${what}`)
+  }
+  if (new Set(task).size < task.length) wrong('gives two tasks the same partner')
+  system.tasks.forEach(({ interrupts }, i) => {
+    const host = system.tasks.findIndex(({ name }) => name === interrupts)
+    const image = system.tasks.findIndex(({ name }) => name === system.tasks[task[i]].interrupts)
+    if ((host < 0 ? -1 : task[host]) !== image)
+      wrong(`does not take along which task ${system.tasks[i].name} interrupts`)
+  })
   return {
     task,
     cell: (cell) => {
       const { column, index } = memory.cells[cell]
-      return memory.find(column, symmetry.cell(column, index))
+      const to =
+        column === ARRIVALS
+          ? memory.find(column, task[index])
+          : memory.find(column, symmetry.cell(column, index))
+      return to < 0 ? wrong(`names no cell for ${memory.nameOf(cell)}`) : to
     },
     value: (cell, value) => {
       const { column, index } = memory.cells[cell]
@@ -269,7 +283,32 @@ function signature(learned: Learned, { cell, task }: Element): string {
   return `${cells.join(' ')}|${task.join(' ')}`
 }
 
+/** Throws TaskError if a declared symmetry is none. */
+export function verifySymmetries(learned: Learned, packed: Packed): void {
+  for (const element of elementsOf(learned)) imageOf(learned, packed, element)
+}
+
+/** A permutation of cells: no two become one, and those that never change become ones that begin as their image. */
+function checkCells(learned: Learned, packed: Packed, { cell, value }: Element): void {
+  const { memory, system } = learned
+  const images = new Set<Cell>()
+  const touched = memory.cells.length
+  for (let at = 0; at < touched; at++) {
+    const to = cell(at)
+    if (images.has(to))
+      throw new TaskError(system.name, `a symmetry makes two cells one: ${memory.nameOf(to)}`)
+    images.add(to)
+    if (packed.fieldOf(at) !== undefined || packed.fieldOf(to) !== undefined) continue
+    if (memory.cells[to].initial === value(at, memory.cells[at].initial)) continue
+    throw new TaskError(
+      system.name,
+      `is declared symmetric, but ${memory.nameOf(at)} and ${memory.nameOf(to)} never change and are not alike`,
+    )
+  }
+}
+
 function imageOf(learned: Learned, packed: Packed, element: Element): Image {
+  checkCells(learned, packed, element)
   const fields = packed.cellFields.map((from) => {
     const to = packed.fieldOf(element.cell(from.cell))
     if (to === undefined) {
@@ -314,7 +353,7 @@ class Isomorphism {
     for (const node of queue) {
       const like = own[node]
       const image = partner[map[node]]
-      this.compare(like.like.op, image.like.op)
+      if (!this.areAlike(like.like, image.like)) this.refuse()
       for (const [value, next] of like.next) {
         const mapped = imageOfResult(this.element, like.like.op, value)
         const to = image.next.get(mapped)
@@ -326,26 +365,61 @@ class Isomorphism {
         if (map[next] < 0) {
           map[next] = to
           queue.push(next)
-        } else if (map[next] !== to) packed.stale = true // a node of the partner is not merged yet
+        } else if (map[next] !== to) this.refuse() // what the one does again the other does in another way
       }
     }
     return map
   }
 
-  private compare(op: Op | undefined, image: Op | undefined): void {
-    const same =
-      op === undefined || image === undefined
-        ? op === image
-        : op.kind === image.kind &&
-          this.element.cell(op.cell) === image.cell &&
-          this.operand(op, op.x, op.kind === STORE || op.kind === CAS) === image.x &&
-          this.operand(op, op.y, op.kind === CAS) === image.y &&
-          this.sameSection(op, image)
-    if (same) return
+  private refuse(): never {
     const [name, partner] = [this.of, this.element.task[this.of]].map(
       (i) => this.learned.system.tasks[i].name,
     )
     throw new TaskError(name, `is declared to be like ${partner}, but they take different steps`)
+  }
+
+  private areAlike(node: Node, image: Node): boolean {
+    const { element, learned } = this
+    const guard = node.verdict.unlessZero
+    return (
+      this.sameStep(node.op, image.op) &&
+      node.ending?.failed === image.ending?.failed &&
+      node.ending?.result === image.ending?.result &&
+      node.situation.label === image.situation.label &&
+      learned.findingOf(node)?.name === learned.findingOf(image)?.name &&
+      node.verdict.otherwise?.name === image.verdict.otherwise?.name &&
+      (guard < 0 ? guard : element.cell(guard)) === image.verdict.unlessZero
+    )
+  }
+
+  private sameStep(op: Op | undefined, image: Op | undefined): boolean {
+    if (op === undefined || image === undefined) return op === image
+    return (
+      op.kind === image.kind &&
+      this.element.cell(op.cell) === image.cell &&
+      this.operand(op, op.x, op.kind === STORE || op.kind === CAS) === image.x &&
+      this.operand(op, op.y, op.kind === CAS) === image.y &&
+      this.doesTheSame(op, image) &&
+      this.sameSection(op, image)
+    )
+  }
+
+  /** A step on a value gives the image of what its partner gives on the value's image. */
+  private doesTheSame(op: Op, image: Op): boolean {
+    if (op.kind === SECTION) return true
+    const { element, learned } = this
+    const [one, other] = [newEffect(), newEffect()]
+    return learned.valuesOf(op.cell).every((value) => {
+      apply(op, value, one)
+      apply(image, element.value(op.cell, value), other)
+      const result = imageOfResult(element, op, one.result)
+      return (
+        isBlocked(op, value) === isBlocked(image, element.value(op.cell, value)) &&
+        other.value === element.value(op.cell, one.value) &&
+        other.result === result &&
+        other.failed === one.failed
+      )
+    })
   }
 
   /** A section must write the image of what its partner's writes. */

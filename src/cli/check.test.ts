@@ -113,6 +113,12 @@ describe('models', () => {
   })
 })
 
+test('the example of `drover replay --help` is one', () => {
+  const example = /drover replay (drover1:\S+)/.exec(drover('replay', '--help').stdout)?.[1] ?? ''
+  const { status, stdout } = drover('replay', example)
+  expect([status, stdout]).toEqual([1, expect.stringContaining('one-winner')])
+})
+
 describe('what is refused, in one line', () => {
   test.each([
     [['check', 'isolat-free'], 2, 'there is no model "isolat-free"; did you mean "isolate-free"?'],
@@ -164,9 +170,7 @@ test('a driver that does not return is stopped, and named', { timeout: 60_000 },
   const file = scratch('stuck.ts', text)
   const ran = drover('check', '--driver', file)
   expect([ran.status, ran.stdout]).toEqual([2, ''])
-  expect(ran.stderr).toBe(
-    `drover: ${file}: runs for 10 s without a step; is there a loop that does not touch cpu?\n`,
-  )
+  expect(ran.stderr).toBe(`drover: ${file}: runs for 10 s without a step; a loop that does not touch cpu?\n`)
 })
 
 describe('drivers that cannot be checked', () => {
@@ -181,6 +185,7 @@ describe('drivers that cannot be checked', () => {
       /nothing/,
     ],
     ['has no default export', 'export const x = 1\n', 2, 'has no default export'],
+    ['ends the process', 'process.exit(0)\n', 2, 'ends the process before it has been checked'],
     ['throws while loading', "throw new Error('no device')\n", 2, 'throws while it is loaded: no device'],
     [
       'lacks callbacks',

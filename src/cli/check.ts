@@ -2,15 +2,19 @@
  * `drover check [MODEL | --driver FILE]`: explore every interleaving of a protocol, or hold a driver to the
  * contract of movable operations. Without either, lists the models.
  *
- * Not here: the work (check_job.ts, driver_job.ts), the worker (check_thread.ts), the models (src/models).
+ * Not here: the work (check_job.ts, driver_job.ts), the worker (run_in_worker.ts), the models (src/models).
  */
 
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { type Command, InvalidArgumentError, Option } from '@commander-js/extra-typings'
 import { MODELS } from '../models/index.ts'
 import type { Model, ModelSize } from '../models/model.ts'
-import { MODELS_SCHEMA, modelNamed, STRATEGIES, unknownModel } from './check_job.ts'
-import { runInWorker } from './check_thread.ts'
+import { MODELS_SCHEMA, STRATEGIES } from './check_job.ts'
+import { modelNamed, unknownModel } from './check_text.ts'
 import { EXIT_USAGE } from './report.ts'
+import { runInWorker } from './run_in_worker.ts'
 import { table } from './table.ts'
 
 const STATES_MAX = 10_000_000
@@ -57,15 +61,31 @@ export function registerCheck(program: Command): void {
         '  drover check --driver examples/drivers/list_driver.ts\n' +
         '  drover check isolate-free --emit promela > isolate.pml',
     )
-    .action((name, options) => {
+    .action((name, options, command) => {
       const json = options.json === true
+      const given = Object.keys(options).filter((option) => command.getOptionValueSource(option) === 'cli')
       if (options.driver !== undefined) {
         if (name !== undefined) return refuseUsage('a model and --driver at once; it is one or the other')
-        const { driver: file, actors, pages, maxStates } = options
-        runInWorker({ kind: 'driver', file, actors, pages, statesMax: maxStates }, json)
+        const foreign = given.filter((option) => MODEL_OPTIONS.includes(option))
+        if (foreign.length > 0)
+          return refuseUsage(`${optionText(foreign[0])} is for models, not for --driver`)
+        const { driver: file, actors, pages, maxStates: statesMax } = options
+        if ((actors ?? 1) > DRIVER_ACTORS_MAX)
+          return refuseUsage(`a driver is checked with at most ${DRIVER_ACTORS_MAX} actors`)
+        if ((pages ?? 1) > DRIVER_PAGES_MAX)
+          return refuseUsage(`a driver is checked with at most ${DRIVER_PAGES_MAX} pages`)
+        const folder = mkdtempSync(join(tmpdir(), 'drover-driver-'))
+        runInWorker({ kind: 'driver', file, folder, actors, pages, statesMax }, json)
         return undefined
       }
-      if (name === undefined) return listModels(json)
+      if (name === undefined) {
+        const alone = given.find((option) => option !== 'json')
+        return alone === undefined
+          ? listModels(json)
+          : refuseUsage(`${optionText(alone)} needs a model; drover check lists them`)
+      }
+      if (options.emit !== undefined && json)
+        return refuseUsage('--emit prints Promela; --json does not go with it')
       const model = modelNamed(name)
       if (model === undefined) return refuseUsage(unknownModel(name))
       const size = sizeOf(model, options.actors, options.pages)
@@ -81,6 +101,17 @@ export function registerCheck(program: Command): void {
       return undefined
     })
 }
+
+/** Options that say nothing about a driver. */
+const MODEL_OPTIONS = ['seeded', 'strategy', 'reductions', 'schedules', 'seed', 'emit']
+const DRIVER_ACTORS_MAX = 4
+const DRIVER_PAGES_MAX = 2
+
+/** `maxStates` as it is typed: `--max-states`. */
+const optionText = (option: string): string =>
+  option === 'reductions'
+    ? '--no-reductions'
+    : `--${option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
 
 function parseCount(text: string): number {
   const count = Number(text)

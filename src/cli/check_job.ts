@@ -1,17 +1,16 @@
 /**
- * What `drover check` and `drover replay` do, in the worker: the work itself and its answer as text and JSON.
+ * `drover check MODEL`: the work itself and its answer as text and JSON; the worker's part.
  *
- * Not here: the command line (check.ts, replay.ts), the worker and its watchdog (check_thread.ts).
+ * Not here: the command line (check.ts), the worker and its watchdog (run_in_worker.ts).
  */
 
-import { grouped } from '../base/text.ts'
 import { type CheckOptions, check, checkLearned, DEFAULTS, type Report } from '../check/check.ts'
-import { type Counterexample, explain } from '../check/counterexample.ts'
-import { pointOfNoReturn } from '../check/doom.ts'
+import { explain } from '../check/counterexample.ts'
 import { drawLanes } from '../check/lanes.ts'
 import { Learned } from '../check/learned.ts'
+import { pointOfNoReturn } from '../check/point_of_no_return.ts'
 import { promelaOf } from '../check/promela.ts'
-import { formatSchedule, parseSchedule, type Schedule, sumOfSteps } from '../check/schedule.ts'
+import { formatSchedule, sumOfSteps } from '../check/schedule.ts'
 import { type Shrunk, shrinkTasks } from '../check/shrink.ts'
 import { CONTEXT_BOUND } from '../check/strategies/context_bound.ts'
 import { DPOR } from '../check/strategies/dpor.ts'
@@ -19,8 +18,18 @@ import { PCT } from '../check/strategies/pct.ts'
 import { RANDOM } from '../check/strategies/random.ts'
 import type { Strategy, Tried } from '../check/strategies/strategy.ts'
 import { instancesOf, type System, TaskError } from '../check/system.ts'
-import { MODELS } from '../models/index.ts'
 import type { Model, ModelSize } from '../models/model.ts'
+import type { Answer, ModelJob, PromelaJob, Pulse } from './check_protocol.ts'
+import {
+  countText,
+  headText,
+  located,
+  modelNamed,
+  refused,
+  sizeText,
+  stepsJson,
+  unknownModel,
+} from './check_text.ts'
 import { EXIT_INCOMPLETE, EXIT_OK, EXIT_USAGE, EXIT_VIOLATED } from './report.ts'
 
 /** Strategies by the name that `--strategy` takes; `exhaustive` is the one that gives a verdict. */
@@ -28,47 +37,6 @@ export const STRATEGIES: readonly Strategy[] = [CONTEXT_BOUND, PCT, RANDOM, DPOR
 
 const CHECK_SCHEMA = 'drover.check.v1'
 export const MODELS_SCHEMA = 'drover.models.v1'
-
-/** What is to be done with a model. */
-export interface ModelJob {
-  readonly kind: 'model'
-  readonly model: string
-  readonly size: ModelSize
-  readonly seeded: string | undefined
-  /** `exhaustive`, or a name of STRATEGIES. */
-  readonly strategy: string
-  readonly reductions: boolean
-  readonly statesMax: number
-  readonly schedules: number
-  readonly seed: number
-}
-
-export interface PromelaJob extends Omit<ModelJob, 'kind'> {
-  readonly kind: 'promela'
-}
-
-export interface ReplayJob {
-  readonly kind: 'replay'
-  readonly schedule: string
-}
-
-/** What came out of a job: what to print and how to leave. */
-export interface Answer {
-  readonly exit: number
-  readonly text: string
-  readonly json: object
-  /** For stderr: why it could not be done. */
-  readonly refusal?: string
-}
-
-/** Called while a job runs. */
-export interface Pulse {
-  readonly onProgress: (states: number, depth: number) => void
-  readonly onEstimate: (states: number) => void
-  readonly onRun: () => void
-}
-
-const CAVEAT = 'What a verdict means, and what it does not: CAVEATS.md, "The checker".'
 
 /** Does a job about models. */
 export function runModelJob(job: ModelJob | PromelaJob, pulse: Pulse): Answer {
@@ -82,40 +50,6 @@ export function runModelJob(job: ModelJob | PromelaJob, pulse: Pulse): Answer {
     if (error instanceof TaskError) return refused(EXIT_VIOLATED, error.message)
     throw error
   }
-}
-
-export const refused = (exit: number, refusal: string): Answer => ({ exit, text: '', json: {}, refusal })
-
-export const modelNamed = (name: string): Model | undefined => MODELS.find((model) => model.name === name)
-
-/** Says that there is no such model, and which one was probably meant. */
-export function unknownModel(name: string): string {
-  const names = MODELS.map((model) => model.name)
-  const near = didYouMean(name, names)
-  return `there is no model "${name}"${near === '' ? '; drover check lists them' : near}`
-}
-
-/** `; did you mean "x"?` for the nearest of the names, or nothing if none is near. */
-export function didYouMean(name: string, names: readonly string[]): string {
-  const [nearest] = names
-    .map((candidate) => ({ candidate, distance: editDistance(name, candidate) }))
-    .filter(({ candidate, distance }) => distance <= Math.max(2, candidate.length / 3))
-    .toSorted((a, b) => a.distance - b.distance)
-  return nearest === undefined ? '' : `; did you mean "${nearest.candidate}"?`
-}
-
-/** Levenshtein's distance. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, i) => i)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++) {
-      const replaced = row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1)
-      next.push(Math.min(replaced, row[j] + 1, next[j - 1] + 1))
-    }
-    row = next
-  }
-  return row[b.length]
 }
 
 function optionsOf(job: ModelJob | PromelaJob, pulse: Pulse): CheckOptions {
@@ -180,15 +114,6 @@ function smallest(model: Model, job: ModelJob, found: Sized, options: CheckOptio
   return found
 }
 
-const countText = (count: number, what: string): string =>
-  `${grouped(count)} ${what}${count === 1 ? '' : 's'}`
-
-const sizeText = ({ actors, pages }: ModelSize): string =>
-  `${countText(actors, 'actor')}, ${countText(pages, 'page')}`
-
-const headText = (model: Model, size: ModelSize): string =>
-  `${model.name} (${sizeText(size)}): ${model.question}\n${CAVEAT}\n\n`
-
 function passText(model: Model, job: ModelJob, report: Report): string {
   const { states, transitions, depth, bytesPerState, notChecked } = report
   const seeded = Object.keys(model.seeded).filter((name) => name !== job.seeded)
@@ -218,12 +143,6 @@ function violatedText({ system, report, without }: Shrunk, asked: ModelSize, sma
     '',
     drawLanes(system, { ...report, counterexample: located(system, counterexample) }),
   ].join('\n')
-}
-
-/** The counterexample with the lines of the source at which its steps stand. */
-export function located(system: System, counterexample: Counterexample): Counterexample {
-  const { steps } = explain(new Learned(system), counterexample.schedule, true)
-  return { ...counterexample, steps }
 }
 
 /** The schedule by the numbers of the whole system's instances. */
@@ -278,17 +197,6 @@ function reportJson(
     shortest: counterexample === undefined ? null : shortest,
     point_of_no_return: point ?? null,
   }
-}
-
-const stepsJson = (system: System, { steps }: Counterexample): object[] => {
-  const names = instancesOf(system).map(({ name }) => name)
-  return steps.map(({ instance, text, changes, held, place }) => ({
-    actor: names[instance],
-    step: text,
-    changes,
-    held,
-    place,
-  }))
 }
 
 /** Follows schedules one at a time: finds, but proves nothing. */
@@ -358,60 +266,3 @@ const triedJson = (model: Model, job: ModelJob, tried: Tried): object => ({
   steps: [],
   point_of_no_return: null,
 })
-
-/** Takes a schedule once more. */
-export function runReplay({ schedule: text }: ReplayJob): Answer {
-  const schedule = parseSchedule(text)
-  if ('wrong' in schedule) return refused(EXIT_USAGE, `this is no schedule to replay: ${schedule.wrong}`)
-  const model = modelNamed(schedule.model)
-  if (model === undefined) return refused(EXIT_USAGE, unknownModel(schedule.model))
-  const wrong = wrongFor(model, schedule)
-  if (wrong !== undefined) return refused(EXIT_USAGE, wrong)
-  const system = model.build(schedule, schedule.seeded)
-  const learned = new Learned(system)
-  const { steps, violation, misfit } = explain(learned, schedule.steps, true)
-  if (misfit !== undefined || sumOfSteps(steps) !== schedule.sum) {
-    const why =
-      misfit === undefined ? 'its steps do other things now' : `at step ${misfit.at + 1} ${misfit.why}`
-    return refused(
-      EXIT_USAGE,
-      `the schedule is of another version of ${model.name}: ${why}; find it anew with drover check`,
-    )
-  }
-  const point = violation && pointOfNoReturn(learned, schedule.steps, DEFAULTS.statesMax)
-  const end: Counterexample | undefined = violation && { violation, schedule: schedule.steps, steps }
-  const lanes = drawLanes(system, {
-    counterexample: end ?? { violation: NOTHING_BROKEN, schedule: schedule.steps, steps },
-    pointOfNoReturn: point,
-    lasso: undefined,
-  })
-  return {
-    exit: violation === undefined ? EXIT_OK : EXIT_VIOLATED,
-    text: `${headText(model, schedule)}${lanes}`,
-    json: {
-      schema: 'drover.replay.v1',
-      model: model.name,
-      seeded: schedule.seeded ?? null,
-      verdict: violation === undefined ? 'nothing broken' : 'violated',
-      clause: violation?.name ?? null,
-      says: violation?.says ?? null,
-      schedule: text,
-      steps: stepsJson(system, { violation: NOTHING_BROKEN, schedule: schedule.steps, steps }),
-      point_of_no_return: point ?? null,
-    },
-  }
-}
-
-const NOTHING_BROKEN = { kind: 'property', name: '', says: 'nothing is broken so far', instance: -1 } as const
-
-/** What keeps a schedule from being one of this model. */
-function wrongFor(model: Model, { actors, pages, seeded }: Schedule): string | undefined {
-  if (seeded !== undefined && !Object.keys(model.seeded).includes(seeded)) {
-    return `${model.name} has no mistake "${seeded}"${didYouMean(seeded, Object.keys(model.seeded))}`
-  }
-  const { sizeMax } = model
-  if (actors > sizeMax.actors || pages > sizeMax.pages || actors < 1 || pages < 1) {
-    return `${model.name} has from 1 to ${sizeMax.actors} actors and from 1 to ${sizeMax.pages} pages`
-  }
-  return undefined
-}

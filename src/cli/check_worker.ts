@@ -7,22 +7,12 @@
  */
 
 import { parentPort, workerData } from 'node:worker_threads'
-import { type Answer, type Pulse, runModelJob, runReplay } from './check_job.ts'
-import type { Job } from './check_thread.ts'
+import { runModelJob } from './check_job.ts'
+import type { Answer, Message, Pulse, WorkerData } from './check_protocol.ts'
 import { runDriverJob } from './driver_job.ts'
+import { runReplay } from './replay_job.ts'
 
-interface WorkerData {
-  readonly job: Job
-  readonly beats: SharedArrayBuffer
-}
-
-/** What the worker says. */
-export type Message =
-  | { readonly kind: 'estimate'; readonly states: number }
-  | { readonly kind: 'progress'; readonly states: number; readonly depth: number; readonly memory: number }
-  | { readonly kind: 'answer'; readonly answer: Answer }
-
-// oxlint-disable-next-line typescript/no-unsafe-assignment -- what check_thread.ts has sent: Node has no type for it
+// oxlint-disable-next-line typescript/no-unsafe-assignment -- what run_in_worker.ts has sent: Node has no type for it
 const { job, beats }: WorkerData = workerData
 const beat = new Int32Array(beats)
 const before = process.cpuUsage()
@@ -32,9 +22,9 @@ const pulse: Pulse = {
     beat[0]++
   },
   onEstimate: (states) => say({ kind: 'estimate', states }),
-  onProgress: (states, depth) => {
+  onProgress: (states, depth, of) => {
     beat[0]++
-    say({ kind: 'progress', states, depth, memory: process.memoryUsage().rss })
+    say({ kind: 'progress', states, depth, of, memory: process.memoryUsage().rss })
   },
 }
 

@@ -5,8 +5,7 @@
  * Types are not checked, only removed. What goes wrong is one line with file, line and column.
  */
 
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, writeFileSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { BuildFailure } from 'esbuild'
@@ -17,13 +16,12 @@ export type Loaded = { readonly driver: unknown } | { readonly wrong: string }
 /** dist/models/conformance/index.js, seen from dist/cli. */
 const DRIVER_ENTRY = fileURLToPath(new URL('../models/conformance/index.js', import.meta.url))
 
-/** Bundles and imports the module. */
-export async function loadDriver(file: string): Promise<Loaded> {
+/** Bundles the module into `folder`, which the caller removes, and imports it. */
+export async function loadDriver(file: string, folder: string): Promise<Loaded> {
   const path = resolve(file)
   if (!existsSync(path)) return { wrong: `${file}: there is no such file` }
   const bundled = await bundle(path, file)
   if ('wrong' in bundled) return bundled
-  const folder = mkdtempSync(join(tmpdir(), 'drover-driver-'))
   try {
     const module = join(folder, 'driver.mjs')
     writeFileSync(module, bundled.code)
@@ -35,8 +33,6 @@ export async function loadDriver(file: string): Promise<Loaded> {
     return {
       wrong: `${file}: throws while it is loaded: ${error instanceof Error ? error.message : String(error)}`,
     }
-  } finally {
-    rmSync(folder, { recursive: true, force: true })
   }
 }
 

@@ -16,27 +16,18 @@ import {
   DEFAULT_BOUNDS,
   type Failure,
 } from '../models/conformance/conformance.ts'
-import { type Answer, located, type Pulse, refused } from './check_job.ts'
+import type { Answer, DriverJob, Pulse } from './check_protocol.ts'
+import { CAVEAT, located, refused, stepsJson } from './check_text.ts'
 import { loadDriver } from './driver_file.ts'
 import { EXIT_INCOMPLETE, EXIT_OK, EXIT_USAGE, EXIT_VIOLATED } from './report.ts'
 import { table } from './table.ts'
 
-/** What is to be done with a driver. */
-export interface DriverJob {
-  readonly kind: 'driver'
-  readonly file: string
-  readonly actors: number | undefined
-  readonly pages: number | undefined
-  readonly statesMax: number
-}
-
 const SCHEMA = 'drover.check.driver.v1'
-const CAVEAT = 'What a verdict means, and what it does not: CAVEATS.md, "The checker".'
 
 /** Loads and checks the driver. */
 export async function runDriverJob(job: DriverJob, pulse: Pulse): Promise<Answer> {
   const { file } = job
-  const loaded = await loadDriver(file)
+  const loaded = await loadDriver(file, job.folder)
   if ('wrong' in loaded) return refused(EXIT_USAGE, loaded.wrong)
   const result = conformance(loaded.driver, {
     ...DEFAULT_BOUNDS,
@@ -44,7 +35,8 @@ export async function runDriverJob(job: DriverJob, pulse: Pulse): Promise<Answer
     ...(job.pages !== undefined && { pages: job.pages }),
     statesMax: job.statesMax,
     onRun: pulse.onRun,
-    onProgress: ({ states }) => pulse.onProgress(states, 0),
+    onProgress: ({ states, scenario, number, of }) =>
+      pulse.onProgress(states, 0, `scenario ${number} of ${of}, "${scenario}"`),
   })
   if (result.verdict === 'error')
     return refused(result.driver === 'the driver' ? EXIT_USAGE : EXIT_VIOLATED, `${file}: ${result.error}`)
@@ -54,8 +46,7 @@ export async function runDriverJob(job: DriverJob, pulse: Pulse): Promise<Answer
 const EXITS = { pass: EXIT_OK, violated: EXIT_VIOLATED, incomplete: EXIT_INCOMPLETE } as const
 
 function resultText(file: string, result: ConformanceResult): string {
-  const { driver, clauses, others, bounds, notApplicable } = result
-  const states = clauses.reduce((most, clause) => Math.max(most, clause.states), 0)
+  const { driver, clauses, others, bounds, notApplicable, states } = result
   const rows = clauses.map((clause) => [MARKS[clause.verdict], clause.clause.name, detailOf(clause)])
   const failures = [...clauses.flatMap(({ failure }) => (failure === undefined ? [] : [failure])), ...others]
   return [
@@ -65,7 +56,7 @@ function resultText(file: string, result: ConformanceResult): string {
     table('lll', rows).trimEnd(),
     ...others.map((failure) => `failed  ${violationText(failure.report)}`),
     '',
-    `${sentences[result.verdict]} Up to ${bounds.actors} actors and ${bounds.pages} pages; ${grouped(states)} states.`,
+    `${sentenceOf(result)} Up to ${bounds.actors} actors and ${bounds.pages} pages; ${grouped(states)} states.`,
     ...notApplicable.map((what) => `Not applicable: ${what}.`),
     '',
     ...failures.map((failure) => failureText(clauses, failure)),
@@ -79,12 +70,18 @@ const MARKS = {
   'not exercised': 'not exercised',
 } as const
 
-const sentences = {
+const SENTENCES = {
   pass: 'The driver keeps the contract.',
   violated: 'The driver breaks the contract.',
   incomplete: 'Nothing is broken, but not everything could be decided.',
   error: 'The driver could not be checked.',
 } as const
+
+/** The verdict; a driver that keeps out of some clauses has not shown that it keeps them. */
+function sentenceOf({ verdict, notExercised }: ConformanceResult): string {
+  if (verdict !== 'pass' || notExercised.length === 0) return SENTENCES[verdict]
+  return `Nothing of what was exercised is broken; not exercised: ${notExercised.join(', ')}.`
+}
 
 function detailOf({ verdict, scenarios, states, failure, why }: ClauseResult): string {
   if (failure !== undefined) return `in "${failure.scenario}": ${violationText(failure.report)}`
@@ -114,7 +111,7 @@ function failureText(clauses: readonly ClauseResult[], failure: Failure): string
 
 function resultJson(
   file: string,
-  { driver, verdict, clauses, others, bounds, notApplicable }: ConformanceResult,
+  { driver, verdict, clauses, others, bounds, notApplicable, states }: ConformanceResult,
 ): object {
   return {
     schema: SCHEMA,
@@ -134,20 +131,15 @@ function resultJson(
     })),
     others: others.map(failureJson),
     not_applicable: notApplicable,
+    states,
   }
 }
 
-const failureJson = ({ scenario, tasks, report }: Failure): object => ({
+const failureJson = ({ scenario, system, report }: Failure): object => ({
   scenario,
   violation: report.counterexample?.violation.name ?? '',
   says: violationText(report),
-  steps: (report.counterexample?.steps ?? []).map(({ instance, text, changes, held, place }) => ({
-    actor: tasks[instance],
-    step: text,
-    changes,
-    held,
-    place,
-  })),
+  steps: report.counterexample === undefined ? [] : stepsJson(system, report.counterexample),
   shortest: report.shortest,
   point_of_no_return: report.pointOfNoReturn ?? null,
 })

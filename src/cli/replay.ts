@@ -4,7 +4,7 @@
  */
 
 import type { Command } from '@commander-js/extra-typings'
-import { runInWorker } from './check_thread.ts'
+import { runInWorker } from './run_in_worker.ts'
 
 /** Adds `replay` to `program`. */
 export function registerReplay(program: Command): void {
@@ -19,7 +19,7 @@ export function registerReplay(program: Command): void {
     .option('--json', 'print JSON on stdout')
     .addHelpText(
       'after',
-      '\nExample:\n  drover replay drover1:isolate-free:2x1:no-isolated-mark:aba4b4:00000000',
+      '\nExample:\n  drover replay drover1:isolate-free:2x1:no-isolated-mark:a5b5:85a7e08b',
     )
     .action((schedule, options) => runInWorker({ kind: 'replay', schedule }, options.json === true))
 }

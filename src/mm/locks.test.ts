@@ -37,7 +37,7 @@ test('a lock is taken under those that it is indented under', () => {
   })
 })
 
-test('nothing but the page lock may sleep, and it is taken under nothing but itself', () => {
+test('nothing but the page lock may sleep, and it is waited for under nothing but another page lock', () => {
   expect(SLEEPING_LOCKS).toEqual(['L'])
   const outer = Object.entries(TAKEN_UNDER).flatMap(([letter, inner]) =>
     (inner ?? []).includes('L') ? [letter] : [],

@@ -15,7 +15,7 @@
  * ```
  *
  * Order: a lock may be taken while holding those that it is indented under, and no other. (L) may sleep,
- * so nothing else may be held when waiting for it.
+ * so nothing but another page's (L) may be held when waiting for it.
  *
  * @kernel mm/rmap.c (lock ordering comment), mm/page_alloc.c v6.18
  */
@@ -31,7 +31,7 @@ export const SLEEPING_LOCKS: readonly LockLetter[] = ['L']
 
 /** What may be waited for while a lock is held: the indented list above, as data. */
 export const TAKEN_UNDER: Readonly<Partial<Record<LockLetter, readonly LockLetter[]>>> = {
-  L: ['L', 'R', 'P', 'I', 'O', 'U', 'C', 'Z'], // a second (L): the destination of a migration, which nobody else knows
+  L: ['L', 'R', 'P', 'I', 'O', 'U', 'C', 'Z'], // a second (L): of another page, in an order that the two tasks share
   R: ['P'],
   C: ['Z'],
 }

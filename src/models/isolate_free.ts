@@ -16,23 +16,11 @@
 import type { Cpu } from '../base/cpu.ts'
 import type { Pfn } from '../base/units.ts'
 import type { Symmetry, System, Task } from '../check/system.ts'
-import {
-  PG_locked,
-  PG_movable_ops,
-  PG_movable_ops_isolated,
-  PGTY_zsmalloc,
-  pageTypeValue,
-} from '../mm/limits.ts'
-import {
-  ISOLATED,
-  isolateMovablePage,
-  type PageLockedDriver,
-  pageLockedOps,
-  putbackMovablePage,
-  setMovableOps,
-} from '../mm/movable_ops.ts'
+import { PG_locked, PG_movable_ops, PG_movable_ops_isolated } from '../mm/limits.ts'
+import { ISOLATED, isolateMovablePage, putbackMovablePage } from '../mm/movable_ops.ts'
 import type { Mm } from '../mm/page.ts'
 import { putPage } from '../mm/page_alloc.ts'
+import { markPages, oneWinner, releaseMarked } from './marked_driver.ts'
 import type { Model } from './model.ts'
 import { pageSymmetry } from './page_symmetry.ts'
 import { isCounter, isFree, lockRulesOf, smallMachine } from './small_machine.ts'
@@ -52,22 +40,12 @@ export const isolateFree: Model = {
   sizeMax: { actors: 4, pages: 3 },
   build: ({ actors, pages: count }, seeded): System<Mm> => {
     const { mm, pages } = smallMachine(count, 0)
-    for (const pfn of pages) {
-      mm.mapcount[pfn] = pageTypeValue(MARKED.pgty)
-      mm.flags[pfn] = PG_movable_ops
-    }
-    setMovableOps(mm, MARKED.pgty, pageLockedOps(MARKED))
+    markPages(mm, pages)
     return {
       name: 'isolate-free',
       state: mm,
       tasks: pages.flatMap((pfn) => tasksOf(pfn, actors, nameOf(pages, pfn), seeded)),
-      invariants: [
-        {
-          name: 'one-winner',
-          says: 'among several isolators of a page exactly one wins',
-          holds: (_, where) => pages.every((pfn) => where.count('isolated', pfn) <= 1),
-        },
-      ],
+      invariants: [oneWinner(pages)],
       atEnd: [
         {
           name: 'freed-once',
@@ -119,28 +97,11 @@ function tasksOf(pfn: Pfn, isolators: number, of: string, seeded: string | undef
         putbackMovablePage(cpu, state, pfn)
       },
     },
-    { name: `owner${of}`, run: (cpu, state) => release(cpu, state, pfn) },
+    { name: `owner${of}`, run: (cpu, state) => releaseMarked(cpu, state, pfn, putPage) },
   ]
 }
 
-/** A driver whose page is marked, and on no list. */
-const MARKED: PageLockedDriver = {
-  name: 'marked',
-  pgty: PGTY_zsmalloc,
-  isolate: () => true,
-  migrate: () => 0,
-  putback: () => {},
-}
-
-/** The owner lets go of its page. */
-function release(cpu: Cpu, mm: Mm, pfn: Pfn): void {
-  cpu.lock(mm.flags, pfn, PG_locked)
-  cpu.testClear(mm.flags, pfn, PG_movable_ops)
-  cpu.unlock(mm.flags, pfn, PG_locked)
-  putPage(cpu, mm, pfn)
-}
-
-/** What isolateMovablePage() does for MARKED, with one mistake. */
+/** What isolateMovablePage() does for the marked driver, with one mistake. */
 function isolateWrongly(cpu: Cpu, mm: Mm, pfn: Pfn, seeded: string): boolean {
   const late = seeded === 'no-reference'
   if (!late && !cpu.addUnlessZero(mm.refcount, pfn)) return false

@@ -23,7 +23,7 @@ import { isolateAndPutback } from '../actors/compactor.ts'
 import type { Cpu } from '../base/cpu.ts'
 import { listAdd, listDel } from '../base/list.ts'
 import { type OwnerCell, ownerCellOf, type Pfn, pfnOf } from '../base/units.ts'
-import type { Property, System, Task } from '../check/system.ts'
+import type { System, Task } from '../check/system.ts'
 import {
   PG_locked,
   PG_movable_ops,
@@ -44,6 +44,7 @@ import {
   poolRead,
   poolRelease,
 } from '../owners/page_pool.ts'
+import { oneWinner } from './marked_driver.ts'
 import type { Model } from './model.ts'
 import { isCounter, isFree, isOnList, listLength, lockRulesOf, smallMachine } from './small_machine.ts'
 import { driverText } from './value_text.ts'
@@ -74,7 +75,7 @@ export const isolatePutback: Model = {
       state: mm,
       tasks: tasksOf(pool, pages, actors, seeded),
       invariants: [
-        ...pages.map((pfn) => oneWinner(pfn)),
+        oneWinner(pages),
         {
           name: 'owned-set-conserved',
           says: "while no page is locked, pages on the pool's list and isolated pages are the pool's pages",
@@ -143,12 +144,6 @@ function tasksOf(
     },
   ]
 }
-
-const oneWinner = (pfn: Pfn): Property<Mm> => ({
-  name: 'one-winner',
-  says: 'among several isolators of a page exactly one wins',
-  holds: (_, where) => where.count('isolated', pfn) <= 1,
-})
 
 /** A page's lock is what keeps its marks and the list together, so they are compared while it is free. */
 function isConserved(mm: Mm, pool: PagePool, pages: readonly Pfn[]): boolean {

@@ -9,7 +9,8 @@
  * so readers see the old bytes before and the same bytes after. Everybody who waits at a migration entry goes
  * on. At the end a page has exactly the references that its ptes make, and is free if it has none.
  *
- * Not verified here: copy on write (fork shares), a page table that goes away, huge pages, the swap cache, the
+ * Not verified here: fork as the kernel does it (under the locks of both page tables, copying a migration entry as an
+ * entry; here under the page lock), copy on write (fork shares), a page table that goes away, huge pages, the swap cache, the
  * TLB as something that can be stale (a pte that is replaced is replaced for everybody at once), and the order of
  * kernels before v6.11, which copy after the move.
  *

@@ -39,6 +39,7 @@ import {
 } from '../mm/movable_ops.ts'
 import type { Mm } from '../mm/page.ts'
 import { putPage } from '../mm/page_alloc.ts'
+import { oneWinner } from './marked_driver.ts'
 import type { Model, ModelSize } from './model.ts'
 import { isCounter, isFree, lockRulesOf, smallMachine } from './small_machine.ts'
 import { driverText } from './value_text.ts'
@@ -158,12 +159,6 @@ function othersOf(pages: readonly Pfn[], protocol: Protocol): Task<Mm>[] {
     { name: 'isolator of the last', run: (cpu, mm) => isolateAndPutback(cpu, mm, pages[last]) },
   ]
 }
-
-const oneWinner = (pages: readonly Pfn[]): Property<Mm> => ({
-  name: 'one-winner',
-  says: 'among several isolators of a page exactly one wins',
-  holds: (_, where) => pages.every((pfn) => where.count('isolated', pfn) + where.count('moving', pfn) <= 1),
-})
 
 const noWriteLost = (objects: readonly number[]): Property<Mm> => ({
   name: 'no-write-lost',

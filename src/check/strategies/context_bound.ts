@@ -39,6 +39,10 @@ interface Link {
 /** Context bounding up to that many preemptions; `budget.schedules` bounds the states of a round. */
 export function contextBound(learned: Learned, budget: Budget, preemptionsMax: number): Tried {
   const run = new Run(learned)
+  const atStart = run.brokenAtStart()
+  if (atStart !== undefined) {
+    return { schedules: 0, steps: 0, found: { schedule: [], violation: atStart }, bounds: 'no step' }
+  }
   const search = new Search(run, budget)
   let round: Item[] = [{ state: run.save(), running: -1, steps: undefined, length: 0 }]
   for (let preemptions = 0; preemptions <= preemptionsMax && round.length > 0; preemptions++) {

@@ -7,7 +7,7 @@
  * so the exhaustive search is the main engine; this one shares nothing with its packing, hashing and persistent
  * sets, and is an oracle for them: same ends, same verdict.
  *
- * Not here: loops (a schedule that comes back to a state is followed on until `stepsMax`); invariants hold only as
+ * Not here: interrupts, which are refused; loops (a schedule that comes back to a state is followed on until `stepsMax`); invariants hold only as
  * far as the schedules that are followed show.
  *
  * @paper Abdulla, Aronsson, Jonsson, Sagonas, Optimal Dynamic Partial Order Reduction, POPL 2014 (source sets)
@@ -17,6 +17,7 @@ import type { Learned, Violation } from '../learned.ts'
 import type { Cell } from '../memory.ts'
 import { isBlocked, isWrite, type Op } from '../op.ts'
 import { Run, type Saved } from '../run.ts'
+import { TaskError } from '../system.ts'
 import type { Budget, Strategy, Tried } from './strategy.ts'
 
 export const DPOR: Strategy = {
@@ -50,6 +51,9 @@ interface Frame {
 
 /** Source-DPOR; `onEnd` is called in each end in which every task has ended. */
 export function dpor(learned: Learned, budget: Budget, onEnd: (run: Run) => void): Tried {
+  if (learned.system.tasks.some(({ interrupts }) => interrupts !== undefined)) {
+    throw new TaskError(learned.system.name, 'has interrupts, which dpor knows nothing of')
+  }
   const search = new Search(learned, budget, onEnd)
   const found = search.run()
   const bounds = `${search.schedules} schedules, ${search.asleep} cut off${search.cutShort ? ', not all' : ''}`
@@ -79,7 +83,8 @@ class Search {
     const run = this.run_
     const atStart = run.brokenAtStart()
     if (atStart !== undefined) return this.found(atStart, [])
-    this.enter(0)
+    const atOnce = this.enter(0)
+    if (atOnce !== undefined) return this.found(atOnce, [])
     // Each round takes a step that was not taken at this place before, or leaves the place.
     for (let top = this.frames.at(-1); top !== undefined; top = this.frames.at(-1)) {
       const left = top.backtrack & ~top.done & ~top.sleep

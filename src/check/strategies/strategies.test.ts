@@ -175,3 +175,28 @@ test('DPOR reaches the ends that the exhaustive search reaches', () => {
     expect([...ends].toSorted()).toEqual([...all].toSorted())
   }
 })
+
+test.each([CONTEXT_BOUND, PCT, RANDOM, DPOR])(
+  '$name sees what is wrong before the first step',
+  (strategy) => {
+    const broken: System<Cells> = {
+      ...counter(true),
+      invariants: [
+        { name: 'begun', says: 'something has happened', holds: ({ lock }) => lock[ownerCellOf(1)] !== 0 },
+      ],
+    }
+    const { found } = strategy.search(new Learned(broken), budget)
+    expect([found?.violation.name, found?.schedule]).toEqual(['begun', []])
+    const state = { ...cells(), lock: Int32Array.from([1, 0]) }
+    const stuck = strategy.search(new Learned({ ...counter(true), state }), budget)
+    expect([stuck.found?.violation.kind, stuck.found?.schedule]).toEqual(['deadlock', []])
+  },
+)
+
+test('DPOR refuses interrupts', () => {
+  const [one, two] = counter(false).tasks
+  const system = { ...counter(false), tasks: [one, { ...two, interrupts: one.name }] }
+  expect(() => dpor(new Learned(system), budget, () => {})).toThrow(
+    'has interrupts, which dpor knows nothing of',
+  )
+})

@@ -40,7 +40,7 @@ export interface Clause {
 export const CLAUSES: readonly Clause[] = [
   {
     name: 'one-winner',
-    says: 'Of several tasks that isolate a page at the same time exactly one gets it.',
+    says: 'Of several tasks that isolate a page at the same time at most one gets it, and one does unless the owner refuses.',
     rows: ['S0-11', 'S0-12'],
   },
   {

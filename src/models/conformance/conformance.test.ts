@@ -12,6 +12,13 @@ import { filemapAddFolio, filemapRemoveFolio } from '../../mm/filemap.ts'
 import { PG_locked, PG_uptodate, PGTY_zsmalloc } from '../../mm/limits.ts'
 import { folioAddLru } from '../../mm/lru.ts'
 import { LRU_MOVABLE_OPS } from '../../mm/lru_ops.ts'
+import {
+  type Isolation,
+  type MovableOps,
+  REFUSED_BY_OWNER,
+  REFUSED_ISOLATED,
+  REFUSED_PINNED,
+} from '../../mm/movable_ops.ts'
 import { LRU_INACTIVE_FILE } from '../../mm/page.ts'
 import { putPage } from '../../mm/page_alloc.ts'
 import {
@@ -126,7 +133,7 @@ test('what a mapped page lost on the way, user space sees', () => {
     'exit, compactor: the page is mapped',
   ])
   const system = systemOf(driver, mapped[1], { clauses: ['accesses-halt'], onRun: () => {} })
-  expect(check(system).counterexample?.violation.name).toBe('accesses-halt')
+  expect(system && check(system).counterexample?.violation.name).toBe('accesses-halt')
 })
 
 test('what lacks something is refused in one sentence, before anything runs', () => {
@@ -144,6 +151,12 @@ test('what lacks something is refused in one sentence, before anything runs', ()
   expect(lacking({ cells: -1 })).toBe('lacks cells, the number of mm.ownerCells that it uses')
   expect(lacking({ locks: [9] })).toBe('lacks locks, a list of those of its cells that are locks')
   expect(lacking({ write: 1 })).toBe('write is no function')
+  expect(lacking({ cells: 257 })).toBe('cells is more than 256')
+  expect(lacking({ lists: 33 })).toBe('lists is no number from 0 to 32')
+  expect(lacking({ lists: '1' })).toBe('lists is no number from 0 to 32')
+  expect(lacking({ maps: 'yes' })).toBe('maps is neither true nor false')
+  expect(lacking({ maps: true })).toBe('maps with a pgty: a page with a type is never mapped')
+  expect(lacking({ cells: 256, lists: 32 })).toBeUndefined()
 })
 
 test('a driver that catches what cpu throws cannot be checked', () => {
@@ -171,12 +184,106 @@ test('what a driver asserts, and what it throws, is reported under its own name'
   expect(others[0].report.counterexample?.violation.name).toBe('threw RangeError: no such page')
 })
 
-test('a driver that refuses every isolation, or never moves a page, does not pass by doing nothing', () => {
+test('what the driver does wrong while the stage is set is told by the name of its function', () => {
+  const wrong = (change: Partial<CheckedDriver>): string => {
+    const { verdict, error } = conformance({ ...poolDriver(), ...change }, PAIRS)
+    expect(verdict).toBe('error')
+    return error ?? ''
+  }
+  const fails = (): never => {
+    throw new RangeError('oops')
+  }
+  const own = "of a page that is the driver's own gives"
+  expect(wrong({ insert: fails })).toBe('page pool: insert() threw RangeError: oops')
+  expect(wrong({ insert: () => {} })).toBe('page pool: after insert() of a page listed() does not have it')
+  expect(wrong({ free: fails })).toBe('page pool: free() threw RangeError: oops')
+  expect(wrong({ free: () => false })).toBe(`page pool: free() ${own} false`)
+  expect(wrong({ free: () => true })).toBe(`page pool: free() ${own} true, and drops no reference`)
+  expect(wrong({ listed: fails })).toBe('page pool: listed() threw RangeError: oops')
+  const pool = poolDriver()
+  let calls = 0
+  const byChance: CheckedDriver['free'] = (cpu, mm, pfn) => {
+    calls++
+    return calls % 3 === 0 && pool.free(cpu, mm, pfn)
+  }
+  expect(wrong({ free: byChance })).toContain('page pool: free(): depends on something else')
+  const isolated = scenariosOf(PAIRS, false).find(({ given }) => given === 'isolated')
+  const driver = { ...pool, ops: { isolate: fails, migrate: () => 0, putback: () => {} } }
+  expect(() => isolated && systemOf(driver, isolated, { clauses: [], onRun: () => {} })).toThrow(
+    'page pool: isolate() threw RangeError: oops',
+  )
+})
+
+test('a listed() that throws later on is told too, and is no broken clause', () => {
   const driver = poolDriver()
-  const { clauses } = conformance({ ...driver, ops: { ...driver.ops, isolatePage: () => 10 } }, PAIRS)
+  const listed: CheckedDriver['listed'] = (mm) => {
+    const pages = driver.listed(mm)
+    if (pages.length === 0) throw new RangeError('empty')
+    return pages
+  }
+  const { verdict, error, clauses } = conformance({ ...driver, listed }, PAIRS)
+  expect([verdict, error, clauses]).toEqual(['error', 'page pool: listed() threw RangeError: empty', []])
+})
+
+test.each([
+  ['by its owner', (): Isolation => REFUSED_BY_OWNER],
+  ['as pinned', (): Isolation => REFUSED_PINNED],
+] as const)(
+  'a driver that refuses every isolation passes, but not by doing nothing (%s)',
+  (_, isolatePage) => {
+    const driver = poolDriver()
+    const result = conformance({ ...driver, ops: { ...driver.ops, isolatePage } }, PAIRS)
+    expect([result.verdict, result.error]).toEqual(['pass', undefined])
+    expect(result.notExercised).toEqual([
+      'one-winner',
+      'no-parallel-update',
+      'no-parallel-free',
+      'accesses-halt',
+      'owned-set-conserved',
+      'again-means-unchanged',
+      'putback-restores',
+    ])
+    expect(verdicts(result)).toMatchObject({
+      'one-winner': 'the driver refuses every isolation',
+      'putback-restores': 'the driver refuses every isolation',
+    })
+  },
+)
+
+test('a driver that refuses a page which somebody else looks at keeps the contract', () => {
+  const driver = poolDriver()
+  const { ops } = driver
+  if (!('isolatePage' in ops)) throw new Error('the pool has MovableOps')
+  const isolatePage: MovableOps['isolatePage'] = (cpu, mm, pfn, mode) =>
+    cpu.load(mm.refcount, pfn) === 2 ? ops.isolatePage(cpu, mm, pfn, mode) : REFUSED_BY_OWNER
+  const result = conformance({ ...driver, ops: { ...ops, isolatePage } }, PAIRS)
+  expect([result.verdict, result.error]).toEqual(['pass', undefined])
+  expect(verdicts(result)['one-winner']).toBe('passed')
+})
+
+test('who says that somebody else has the page, and nobody has, breaks one-winner', () => {
+  const driver = poolDriver()
+  const ops = { ...driver.ops, isolatePage: () => REFUSED_ISOLATED }
+  const { clauses } = conformance({ ...driver, ops }, PAIRS)
   expect(clauses.filter(({ verdict }) => verdict === 'failed').map(({ clause }) => clause.name)).toEqual([
     'one-winner',
   ])
+})
+
+test('states are those of all scenarios, each counted once, also if something failed', () => {
+  // Every scenario asks about locks, so that clause has the states of all.
+  const ofLocks = ({ clauses }: ConformanceResult) =>
+    clauses.find(({ clause }) => clause.name === 'locks-are-the-owners')?.states
+  const driver = poolDriver()
+  const passing = conformance(driver, PAIRS)
+  expect(passing.states).toBe(ofLocks(passing))
+  expect(passing.notExercised).toEqual(['no-parallel-update', 'again-means-unchanged'])
+  const failing = conformance({ ...driver, access: () => -1 }, PAIRS)
+  expect([failing.verdict, failing.states]).toEqual(['violated', ofLocks(failing)])
+})
+
+test('a driver that never moves a page does not pass by doing nothing', () => {
+  const driver = poolDriver()
   const stays = conformance({ ...driver, ops: { ...driver.ops, migratePage: () => -16 } }, PAIRS)
   expect(verdicts(stays)['accesses-halt']).toBe('the driver never moves a page')
 })

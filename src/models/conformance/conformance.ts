@@ -21,9 +21,11 @@
 import { AssertionError } from '../../base/assert.ts'
 import { check, DEFAULTS, type Report } from '../../check/check.ts'
 import { instancesOf, type System, TaskError } from '../../check/system.ts'
-import { AGAIN, MOVED } from './adversaries.ts'
+import { ISOLATED } from '../../mm/movable_ops.ts'
+import { AGAIN, MOVED, NOT_ISOLATED } from './adversaries.ts'
 import { CLAUSES, type Clause, type ClauseName, clauseOf } from './clauses.ts'
 import { type CheckedDriver, isDriver, shapeFaults } from './driver.ts'
+import type { Role } from './oracles.ts'
 import { type Bounds, type Scenario, scenariosOf } from './scenarios.ts'
 import { systemOf } from './stage.ts'
 
@@ -78,6 +80,10 @@ export interface ConformanceResult {
   readonly others: readonly Failure[]
   /** What the kit did not try, and why. */
   readonly notApplicable: readonly string[]
+  /** Clauses that the driver gave no occasion for; `verdict` leaves them out. */
+  readonly notExercised: readonly ClauseName[]
+  /** States of all scenarios that were explored, each scenario counted once. */
+  readonly states: number
   readonly bounds: Bounds
   readonly error: string | undefined
 }
@@ -118,8 +124,14 @@ function explore(
     // Each round has a clause less.
     while (clauses.length > 0) {
       onProgress(0)
-      const system = systemOf(driver, scenario, { clauses, onRun })
+      const wrong: string[] = []
+      const system = systemOf(driver, scenario, { clauses, onRun, onWrong: (what) => wrong.push(what) })
+      if (system === undefined) {
+        book.enterRefused(clauses)
+        return undefined
+      }
       const report = check(system, { ...DEFAULTS, statesMax, onProgress, onRun })
+      if (wrong.length > 0) return `${driver.name}: ${wrong[0]}`
       const tasks = instancesOf(system).map(({ name }) => name)
       const broken = book.enter(scenario, clauses, { scenario: scenario.name, system, tasks, report })
       if (broken === undefined) return undefined
@@ -143,6 +155,8 @@ class Book {
   private readonly cut = new Map<ClauseName, string>()
   private readonly idle = new Map<ClauseName, string>()
   private readonly others: Failure[] = []
+  /** States of each scenario. */
+  private readonly states = new Map<string, number>()
   /** Scenarios that broke something and could not go on. */
   private readonly ended: Scenario[] = []
 
@@ -178,6 +192,8 @@ class Book {
    */
   enter(scenario: Scenario, clauses: readonly ClauseName[], failure: Failure): ClauseName | undefined {
     const { report, tasks } = failure
+    // Explored again without a clause, it is the same scenario.
+    this.states.set(scenario.name, Math.max(report.states, this.states.get(scenario.name) ?? 0))
     const violation = report.counterexample?.violation
     if (violation === undefined) {
       for (const name of clauses) this.enterPass(scenario, name, report)
@@ -194,6 +210,11 @@ class Book {
     this.giveUp(scenario, `in "${scenario.name}", ${broken ?? violation.name} broke first`)
     this.ended.push(scenario)
     return undefined
+  }
+
+  /** A scenario that needs an isolated page, and the driver refused. */
+  enterRefused(clauses: readonly ClauseName[]): void {
+    for (const name of clauses) this.idle.set(name, REFUSES)
   }
 
   /** A scenario decides nothing more. */
@@ -226,6 +247,10 @@ class Book {
       clauses,
       others: this.others,
       notApplicable: this.driver.maps === true ? [] : ['fork and exit: its pages are not mapped'],
+      notExercised: clauses.flatMap(({ clause, verdict }) =>
+        verdict === 'not exercised' ? [clause.name] : [],
+      ),
+      states: [...this.states.values()].reduce((sum, count) => sum + count, 0),
       bounds: { actors: options.actors, pages: options.pages },
       error: undefined,
     }
@@ -253,23 +278,38 @@ const isPartOf = (part: Scenario, whole: Scenario): boolean =>
     whole.actors.some((actor) => actor.name === name && (actor.copies ?? 1) >= copies),
   )
 
+const REFUSES = 'the driver refuses every isolation'
+
+/** Clauses that say something only of pages that were isolated. */
+const NEEDS_ISOLATED: readonly ClauseName[] = [
+  'one-winner',
+  'no-parallel-update',
+  'no-parallel-free',
+  'accesses-halt',
+  'owned-set-conserved',
+  'again-means-unchanged',
+  'putback-restores',
+]
+
 /** Why a scenario that passed says nothing about a clause; undefined if it does. */
-function whyIdle(name: ClauseName, { actors }: Scenario, report: Report): string | undefined {
-  const firsts: number[] = []
-  let instance = 0
-  for (const { role, copies } of actors) {
-    if (role === 'compactor') firsts.push(instance)
-    instance += copies ?? 1
-  }
-  if (firsts.length === 0) return undefined
-  const gave = (result: number): boolean =>
-    [...report.ends].some((end) => {
-      const results = end.slice(end.lastIndexOf('|') + 2).split(' ')
-      return firsts.some((first) => results[first] === String(result))
-    })
-  if (name === 'again-means-unchanged' && !gave(AGAIN)) return 'the driver never answers -EAGAIN'
+function whyIdle(name: ClauseName, { actors, given }: Scenario, report: Report): string | undefined {
+  const roles = actors.flatMap(({ role, copies = 1 }) => Array.from({ length: copies }, () => role))
+  const ends = [...report.ends].map((end) => end.slice(end.lastIndexOf('|') + 2).split(' '))
+  const gave = (isIt: (role: Role, result: number) => boolean): boolean =>
+    ends.some((results) => roles.some((role, i) => isIt(role, Number(results[i]))))
+  if (NEEDS_ISOLATED.includes(name) && given !== 'isolated' && !gave(hasIsolated)) return REFUSES
+  if (!roles.includes('compactor')) return undefined
+  const compactorGave = (result: number): boolean =>
+    gave((role, answer) => role === 'compactor' && answer === result)
+  if (name === 'again-means-unchanged' && !compactorGave(AGAIN)) return 'the driver never answers -EAGAIN'
   const needsMove = name === 'accesses-halt' || name === 'no-parallel-update'
-  return needsMove && !gave(MOVED) ? 'the driver never moves a page' : undefined
+  return needsMove && !compactorGave(MOVED) ? 'the driver never moves a page' : undefined
+}
+
+/** A task that gave this result had a page isolated. */
+function hasIsolated(role: Role, result: number): boolean {
+  if (role === 'keeper') return result === ISOLATED
+  return (role === 'isolator' || role === 'compactor') && result !== NOT_ISOLATED
 }
 
 const unchecked = (driver: string, { actors, pages }: Bounds, error: string): ConformanceResult => ({
@@ -278,6 +318,8 @@ const unchecked = (driver: string, { actors, pages }: Bounds, error: string): Co
   clauses: [],
   others: [],
   notApplicable: [],
+  notExercised: [],
+  states: 0,
   bounds: { actors, pages },
   error,
 })

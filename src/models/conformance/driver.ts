@@ -20,7 +20,10 @@
 import type { Cpu } from '../../base/cpu.ts'
 import type { OwnerCell, Pfn } from '../../base/units.ts'
 import { type MovableOps, type PageLockedDriver, pageLockedOps } from '../../mm/movable_ops.ts'
-import type { Mm } from '../../mm/page.ts'
+import { type Mm, OWNER_LISTS } from '../../mm/page.ts'
+
+/** Cells that a driver may have: more than any that was seen, and few enough to be told in a state. */
+const OWNER_CELLS_MAX = 256
 
 /** The callbacks of a driver whose pages are protected by the page lock: all are called with it held. */
 export type PageLockedOps = Pick<PageLockedDriver, 'isolate' | 'migrate' | 'putback'>
@@ -32,13 +35,13 @@ export interface CheckedDriver {
   readonly pgty?: number
   /** How its pages move: under the page lock, or wholly its own way. */
   readonly ops: PageLockedOps | MovableOps
-  /** Cells of `mm.ownerCells` that it uses, from 0 on. */
+  /** Cells of `mm.ownerCells` that it uses, from 0 on: up to 256. */
   readonly cells: number
   /** Those of them that are locks (SPIN_LOCKED), outermost first. Everything else of its own is written under one. */
   readonly locks: readonly OwnerCell[]
-  /** Lists that it uses, from `mm.ownerList(0)` on. Default: 1. */
+  /** Lists that it uses, from `mm.ownerList(0)` on: up to 32. Default: 1. */
   readonly lists?: number
-  /** Its pages can be mapped by user space. */
+  /** Its pages can be mapped by user space; then they have no page type. */
   readonly maps?: boolean
   /** The pages that it has and that are not isolated. Reads directly; asked while none of its locks is held. */
   listed(mm: Mm): readonly number[]
@@ -64,12 +67,17 @@ export function opsOf(driver: CheckedDriver): MovableOps {
 /** Why `candidate` is no driver, in one sentence each; empty if it is one. */
 export function shapeFaults(candidate: unknown): string[] {
   if (!isRecord(candidate)) return ['the default export is no object']
-  const { ops, pgty, locks, name, cells } = candidate
+  const { ops, pgty, locks, name, cells, lists, maps } = candidate
   const faults: string[] = []
   if (typeof name !== 'string') faults.push('lacks name')
   if (pgty !== undefined && !isPageType(pgty)) faults.push('pgty is no page type of a driver (PGTY_*)')
   if (!isCount(cells)) faults.push('lacks cells, the number of mm.ownerCells that it uses')
+  else if (cells > OWNER_CELLS_MAX) faults.push(`cells is more than ${OWNER_CELLS_MAX}`)
   else if (!isCellList(locks, cells)) faults.push('lacks locks, a list of those of its cells that are locks')
+  if (lists !== undefined && !(isCount(lists) && lists <= OWNER_LISTS))
+    faults.push(`lists is no number from 0 to ${OWNER_LISTS}`)
+  if (maps !== undefined && typeof maps !== 'boolean') faults.push('maps is neither true nor false')
+  if (maps === true && pgty !== undefined) faults.push('maps with a pgty: a page with a type is never mapped')
   faults.push(...opsFaults(ops))
   for (const field of ['listed', 'insert', 'free', 'access']) {
     if (typeof candidate[field] !== 'function') faults.push(`lacks ${field}`)

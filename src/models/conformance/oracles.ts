@@ -19,7 +19,13 @@ import { ownerCellOf, type Pfn } from '../../base/units.ts'
 import type { Property, Where } from '../../check/system.ts'
 import { PG_locked, PG_movable_ops } from '../../mm/limits.ts'
 import { SPIN_LOCKED } from '../../mm/locks.ts'
-import { ISOLATED } from '../../mm/movable_ops.ts'
+import {
+  ISOLATED,
+  REFUSED_FREE,
+  REFUSED_ISOLATED,
+  REFUSED_LOCKED,
+  REFUSED_UNMOVABLE,
+} from '../../mm/movable_ops.ts'
 import { type Mm, pageType } from '../../mm/page.ts'
 import { MOVED } from './adversaries.ts'
 import { CLAUSES, type ClauseName } from './clauses.ts'
@@ -62,6 +68,8 @@ export interface Cast {
   /** The machine in its initial state; the checker does not change it. */
   readonly start: Mm
   readonly pages: readonly CastPage[]
+  /** What the driver says that it has. An error of `driver.listed` is told apart from a rule that is broken. */
+  readonly listed: (mm: Mm) => readonly number[]
 }
 
 /** What a writer writes to a page. */
@@ -91,8 +99,7 @@ export function propertiesOf(
 const ORACLES: Readonly<Record<ClauseName, Oracle>> = {
   'one-winner': {
     invariant: (cast, _, where) => cast.pages.every(({ home }) => holders(where, home) <= 1),
-    atEnd: (cast, _, where) =>
-      cast.pages.every((page) => !isOnlyKept(page) || winners(page, where) === (page.owned ? 1 : 0)),
+    atEnd: (cast, _, where) => cast.pages.every((page) => !isOnlyKept(page) || isWonRightly(page, where)),
   },
   'nothing-changed-on-refusal': {
     atEnd: (cast, state, where) => cast.pages.every((page) => isAsRefused(cast, page, state, where)),
@@ -146,6 +153,17 @@ const isHeld = (where: Where, pfn: Pfn): boolean =>
 const winners = (page: CastPage, where: Where): number =>
   resultsOf(page, 'keeper', where).filter((answer) => answer === ISOLATED).length
 
+/** Answers that say what somebody else does to the page, or that it is not the owner's. Others: the owner refuses. */
+const NOT_THE_OWNERS: readonly number[] = [REFUSED_FREE, REFUSED_UNMOVABLE, REFUSED_LOCKED, REFUSED_ISOLATED]
+
+/** One keeper has the page at most; one has it if it can be isolated and the owner refused nobody. */
+function isWonRightly(page: CastPage, where: Where): boolean {
+  const won = winners(page, where)
+  if (!page.owned || won > 0) return won === (page.owned ? 1 : 0)
+  const refusals = resultsOf(page, 'keeper', where)
+  return refusals.some((answer) => !NOT_THE_OWNERS.includes(answer))
+}
+
 /** Roles that look for the page at its spare pages too. */
 const USERS: readonly Role[] = ['accessor', 'writer', 'owner', 'remover']
 
@@ -181,15 +199,15 @@ function isAsBefore(start: Mm, state: Mm, pfn: Pfn, more: number): boolean {
 const listedFrames = (page: CastPage, listed: readonly number[]): Pfn[] =>
   page.frames.filter((frame) => listed.includes(frame))
 
-function isAsRefused({ driver, start }: Cast, page: CastPage, state: Mm, where: Where): boolean {
+function isAsRefused({ driver, start, listed }: Cast, page: CastPage, state: Mm, where: Where): boolean {
   if (!isOnlyKept(page)) return true
   const won = winners(page, where)
   if (won > 0) {
     const locked = (state.flags[page.home] ^ start.flags[page.home]) & PG_locked
     return state.refcount[page.home] === start.refcount[page.home] + won && locked === 0
   }
-  const before = driver.listed(start)
-  const after = driver.listed(state)
+  const before = listed(start)
+  const after = listed(state)
   const cells = Array.from({ length: driver.cells }, (_, cell) => ownerCellOf(cell))
   return (
     isAsBefore(start, state, page.home, 0) &&
@@ -200,10 +218,10 @@ function isAsRefused({ driver, start }: Cast, page: CastPage, state: Mm, where: 
   )
 }
 
-function isUpdateKept({ driver }: Cast, page: CastPage, state: Mm, where: Where): boolean {
+function isUpdateKept({ listed }: Cast, page: CastPage, state: Mm, where: Where): boolean {
   if (!has(page, 'writer') || isFreed(page, where)) return true
   const written = resultsOf(page, 'writer', where).includes(1)
-  const frames = listedFrames(page, driver.listed(state))
+  const frames = listedFrames(page, listed(state))
   return written && frames.every((frame) => state.content[frame] === writtenTo(page))
 }
 
@@ -219,8 +237,8 @@ function isReadRightly(page: CastPage, where: Where): boolean {
 }
 
 /** References are the owner's one, those that others hold, and no more; what has none is clear. */
-function isCounted({ driver, start }: Cast, page: CastPage, state: Mm, where: Where): boolean {
-  const frames = listedFrames(page, driver.listed(state))
+function isCounted({ driver, start, listed }: Cast, page: CastPage, state: Mm, where: Where): boolean {
+  const frames = listedFrames(page, listed(state))
   if (frames.length !== (isFreed(page, where) ? 0 : 1)) return true // owned-set-conserved tells
   const moved = movers(page, where)
   const unused = [...page.spares].flatMap(([name, spare]) => (moved.includes(name) ? [] : [spare]))
@@ -235,15 +253,15 @@ function isCounted({ driver, start }: Cast, page: CastPage, state: Mm, where: Wh
 const isClear = ({ pgty }: CheckedDriver, { flags, mapcount }: Mm, pfn: Pfn): boolean =>
   flags[pfn] === 0 && (pgty === undefined || pageType(mapcount[pfn]) !== pgty)
 
-function isListSound({ driver, pages }: Cast, state: Mm, where: Where): boolean {
-  const listed = driver.listed(state)
+function isListSound(cast: Cast, state: Mm, where: Where): boolean {
+  const listed = cast.listed(state)
   const twice = listed.some((pfn, i) => listed.indexOf(pfn) !== i)
-  return !twice && pages.every(({ home }) => !isHeld(where, home) || !listed.includes(home))
+  return !twice && cast.pages.every(({ home }) => !isHeld(where, home) || !listed.includes(home))
 }
 
-function isSetConserved({ driver, pages }: Cast, state: Mm, where: Where): boolean {
-  const listed = driver.listed(state)
-  const expected = pages.filter((page) => !isFreed(page, where) && winners(page, where) === 0)
+function isSetConserved(cast: Cast, state: Mm, where: Where): boolean {
+  const listed = cast.listed(state)
+  const expected = cast.pages.filter((page) => !isFreed(page, where) && winners(page, where) === 0)
   return (
     listed.length === expected.length && expected.every((page) => listedFrames(page, listed).length === 1)
   )
@@ -252,7 +270,7 @@ function isSetConserved({ driver, pages }: Cast, state: Mm, where: Where): boole
 /** The destination is unused; the source has its owner's reference and the isolator's, and holds what it held. */
 function isUnchanged(cast: Cast, page: CastPage, state: Mm): boolean {
   if (page.spares.size !== 1) return true // who else compacts the page uses its own spare page meanwhile
-  const listed = locksAreFree(cast, state) ? cast.driver.listed(state) : []
+  const listed = locksAreFree(cast, state) ? cast.listed(state) : []
   const isLookedAt = USERS.some((role) => has(page, role)) // with a reference on the spare page for a moment
   const isUnused = (spare: Pfn): boolean =>
     (state.refcount[spare] === 1 || (isLookedAt && state.refcount[spare] > 1)) &&
@@ -272,10 +290,10 @@ function isSourceKept({ start }: Cast, page: CastPage, state: Mm): boolean {
   )
 }
 
-function isRestored({ driver, start }: Cast, page: CastPage, state: Mm, where: Where): boolean {
+function isRestored({ listed, start }: Cast, page: CastPage, state: Mm, where: Where): boolean {
   const isMappedAnew = has(page, 'fork') || has(page, 'exit')
   const stays = movers(page, where).length === 0 && winners(page, where) === 0
   if (!page.owned || isFreed(page, where) || !stays || isMappedAnew) return true
   const sameContent = has(page, 'writer') || state.content[page.home] === page.content
-  return sameContent && isAsBefore(start, state, page.home, 0) && driver.listed(state).includes(page.home)
+  return sameContent && isAsBefore(start, state, page.home, 0) && listed(state).includes(page.home)
 }

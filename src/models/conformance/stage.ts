@@ -3,7 +3,8 @@
  * asked of them.
  *
  * Before a scenario begins the driver acts alone, under the checker too (`settle`), so that code of it that does not
- * end, or waits for ever, is told here.
+ * end, waits for ever, throws, or answers what it must not is told here, by the name of the function, and not as the
+ * clause that would break later because of it.
  *
  * @ours
  */
@@ -12,6 +13,7 @@ import type { Cpu } from '../../base/cpu.ts'
 import { type Pfn, pfnOf } from '../../base/units.ts'
 import { Learned } from '../../check/learned.ts'
 import { Run } from '../../check/run.ts'
+import { failureOf } from '../../check/section.ts'
 import { type Guard, type LockRules, type System, type Task, TaskError } from '../../check/system.ts'
 import {
   ISOLATE_ASYNC_MIGRATE,
@@ -21,7 +23,13 @@ import {
   PG_locked,
 } from '../../mm/limits.ts'
 import { SPIN_LOCKED } from '../../mm/locks.ts'
-import { ISOLATED, isolateMovablePage, LRU_OPS, setMovableOps } from '../../mm/movable_ops.ts'
+import {
+  ISOLATED,
+  ISOLATION_REASONS,
+  isolateMovablePage,
+  LRU_OPS,
+  setMovableOps,
+} from '../../mm/movable_ops.ts'
 import type { Mm } from '../../mm/page.ts'
 import { mapPage } from '../../mm/rmap.ts'
 import { isCounter, lockRulesOf, smallMachine } from '../small_machine.ts'
@@ -48,15 +56,22 @@ export interface SystemOptions {
   readonly clauses: readonly ClauseName[]
   /** Called before each run of the driver's code. */
   readonly onRun: () => void
+  /** Called with what is wrong with the driver's `listed()`; what the search finds then means nothing. */
+  readonly onWrong?: (what: string) => void
 }
 
-/** The system of a scenario. Throws TaskError if the driver cannot be set up. */
+/**
+ * The system of a scenario; undefined if it needs an isolated page and the driver refuses to have one isolated.
+ * Throws TaskError if the driver cannot be set up.
+ */
 export function systemOf(
   driver: CheckedDriver,
   scenario: Scenario,
-  { clauses, onRun }: SystemOptions,
-): System<Mm> {
-  const { mm, cast } = stage(driver, scenario, onRun)
+  { clauses, onRun, onWrong = () => {} }: SystemOptions,
+): System<Mm> | undefined {
+  const staged = stage(driver, scenario, onRun, onWrong)
+  if (staged === undefined) return undefined
+  const { mm, cast } = staged
   const { invariants, atEnd } = propertiesOf(cast, clauses)
   return {
     name: `${driver.name}: ${scenario.name}`,
@@ -70,8 +85,13 @@ export function systemOf(
   }
 }
 
-/** The machine of a scenario, settled, and who is who on it. */
-function stage(driver: CheckedDriver, scenario: Scenario, onRun: () => void): { mm: Mm; cast: Cast } {
+/** The machine of a scenario, settled, and who is who on it; undefined if the driver refuses. */
+function stage(
+  driver: CheckedDriver,
+  scenario: Scenario,
+  onRun: () => void,
+  onWrong: (what: string) => void,
+): { mm: Mm; cast: Cast } | undefined {
   const { actors, given } = scenario
   const count = pagesOf(scenario)
   const compactors = actors.filter(({ role }) => role === 'compactor')
@@ -102,35 +122,89 @@ function stage(driver: CheckedDriver, scenario: Scenario, onRun: () => void): { 
     }
   })
   const inserted = castPages.filter((page) => page.tasks.inserter === undefined).map(({ home }) => home)
-  settle(driver, mm, onRun, (cpu, state) => {
-    for (const pfn of inserted) driver.insert(cpu, state, pfn)
-  })
-  prepare(driver, mm, onRun, pages[0], given)
-  return { mm, cast: { driver, start: mm, pages: castPages } }
+  const { name } = driver
+  for (const pfn of inserted) {
+    settle(driver, mm, onRun, 'insert()', (cpu, state) => driver.insert(cpu, state, pfn))
+    if (!listedBy(driver, mm).includes(pfn))
+      throw new TaskError(name, 'after insert() of a page listed() does not have it')
+  }
+  if (!prepare(driver, mm, onRun, pages[0], given)) return undefined
+  const listed = (state: Mm): readonly number[] => listedBy(driver, state, onWrong)
+  return { mm, cast: { driver, start: mm, pages: castPages, listed } }
 }
 
-function prepare(driver: CheckedDriver, mm: Mm, onRun: () => void, pfn: Pfn, given: Scenario['given']): void {
+/** Makes of page 0 what is given. False: the driver refuses. */
+function prepare(
+  driver: CheckedDriver,
+  mm: Mm,
+  onRun: () => void,
+  pfn: Pfn,
+  given: Scenario['given'],
+): boolean {
   switch (given) {
     case undefined:
-      return
+      return true
     case 'isolated':
-      settle(driver, mm, onRun, (cpu, state) => isolateMovablePage(cpu, state, pfn, 0) === ISOLATED)
-      return
+      return isIsolated(driver, mm, onRun, pfn)
     case 'locked':
       mm.flags[pfn] |= PG_locked
-      return
+      return true
     case 'pinned':
       mm.refcount[pfn]++
-      return
+      return true
     case 'mapped':
-      settle(driver, mm, onRun, (cpu, state) => mapPage(cpu, state, FIRST, pfn))
-      return
+      settle(driver, mm, onRun, 'mapping a page', (cpu, state) => mapPage(cpu, state, FIRST, pfn))
+      return true
     case 'let go':
       mm.refcount[pfn]++ // somebody else's, so that the page stays
-      settle(driver, mm, onRun, (cpu, state) => driver.free(cpu, state, pfn))
-      return
+      letGo(driver, mm, onRun, pfn)
+      return true
   }
 }
+
+/** Has the page isolated. False: the driver refuses. */
+function isIsolated(driver: CheckedDriver, mm: Mm, onRun: () => void, pfn: Pfn): boolean {
+  const name = 'isolatePage' in driver.ops ? 'isolatePage()' : 'isolate()'
+  const answer = settle(driver, mm, onRun, name, (cpu, state) => isolateMovablePage(cpu, state, pfn, 0))
+  if (typeof answer !== 'number' || ISOLATION_REASONS[answer] === undefined)
+    throw new TaskError(driver.name, `${name} of a page that is the driver's own gives ${String(answer)}`)
+  return answer === ISOLATED
+}
+
+/** Has the driver let go of the page. */
+function letGo(driver: CheckedDriver, mm: Mm, onRun: () => void, pfn: Pfn): void {
+  const before = mm.refcount[pfn]
+  const answer = settle(driver, mm, onRun, 'free()', (cpu, state) => driver.free(cpu, state, pfn))
+  const says = `free() of a page that is the driver's own gives ${String(answer)}`
+  if (answer !== true) throw new TaskError(driver.name, says)
+  if (mm.refcount[pfn] === before) throw new TaskError(driver.name, `${says}, and drops no reference`)
+}
+
+/**
+ * What the driver says that it has. Throws TaskError if it cannot say, after `onWrong`. While the scenario runs
+ * (`onWrong` is given) what it asserts is a rule that is broken.
+ */
+function listedBy(driver: CheckedDriver, mm: Mm, onWrong?: (what: string) => void): readonly number[] {
+  const wrong = (what: string): TaskError => {
+    onWrong?.(what)
+    return new TaskError(driver.name, what)
+  }
+  let listed: unknown
+  try {
+    listed = driver.listed(mm)
+  } catch (error) {
+    const failed = failureOf(error)
+    if (failed.startsWith(THREW)) throw wrong(`listed() ${failed}`)
+    throw onWrong === undefined ? wrong(`listed(): ${failed}`) : error
+  }
+  if (!isPageList(listed)) throw wrong('listed() gives no list of pages')
+  return listed
+}
+
+const THREW = 'threw '
+
+const isPageList = (value: unknown): value is readonly number[] =>
+  Array.isArray(value) && value.every((pfn) => typeof pfn === 'number')
 
 function namesByRole(actors: readonly Actor[], page: number): CastPage['tasks'] {
   const names: Partial<Record<Role, string[]>> = {}
@@ -141,22 +215,52 @@ function namesByRole(actors: readonly Actor[], page: number): CastPage['tasks'] 
   return names
 }
 
-/** Lets the driver do something alone, before the scenario begins. */
-function settle(driver: CheckedDriver, mm: Mm, onRun: () => void, act: (cpu: Cpu, mm: Mm) => unknown): void {
-  const { name } = driver
+/** Times that the driver is asked the same before the scenario begins: one that decides by chance differs. */
+const ASKED_TIMES = 4
+
+/** Lets the driver do something alone, before the scenario begins. `what`: which function. What it answers. */
+function settle(
+  driver: CheckedDriver,
+  mm: Mm,
+  onRun: () => void,
+  what: string,
+  act: (cpu: Cpu, mm: Mm) => unknown,
+): unknown {
+  const name = `${driver.name}: ${what}`
+  const answers = new Set<unknown>()
   const system: System<Mm> = {
     name,
     state: mm,
-    tasks: [{ name, run: (cpu, state) => void act(cpu, state) }],
+    tasks: [{ name, run: (cpu, state) => void answers.add(act(cpu, state)) }],
     isPrivate: isCounter,
   }
+  const runs = Array.from({ length: ASKED_TIMES }, () => runToEnd(driver, what, system, onRun))
+  if (answers.size > 1) {
+    const texts = [...answers].map(String).join(' and ')
+    throw new TaskError(name, `depends on something else than its arguments and what cpu returned: ${texts}`)
+  }
+  keep(mm, runs[0])
+  return [...answers][0]
+}
+
+/** Takes all steps of a system of one task. */
+function runToEnd(driver: CheckedDriver, what: string, system: System<Mm>, onRun: () => void): Run {
+  const fail = (says: string): TaskError =>
+    new TaskError(driver.name, `${what}${says.startsWith(THREW) ? ' ' : ': '}${says}`)
   const run = new Run(new Learned(system, onRun))
+  const wrong = run.brokenAtStart()
+  if (wrong !== undefined) throw fail(wrong.says)
   // Ends: a task that takes more steps than the learner allows is a TaskError.
   while (!run.hasEnded(0)) {
-    if (!run.isEnabled(0)) throw new TaskError(name, run.brokenAtEnd()?.says ?? 'waits for ever')
+    if (!run.isEnabled(0)) throw fail(run.brokenAtEnd()?.says ?? 'waits for ever')
     const broken = run.step(0)
-    if (broken !== undefined) throw new TaskError(name, broken.says)
+    if (broken !== undefined) throw fail(broken.says)
   }
+  return run
+}
+
+/** Writes to the machine what a run has changed. */
+function keep(mm: Mm, run: Run): void {
   const columns = new Map(
     Object.entries(mm).filter((field): field is [string, Int32Array] => field[1] instanceof Int32Array),
   )

@@ -19,17 +19,10 @@
 import type { Cpu } from '../../base/cpu.ts'
 import { type Pfn, zoneIdOf } from '../../base/units.ts'
 import type { System } from '../../check/system.ts'
-import { PG_locked, PG_movable_ops, PGTY_zsmalloc, pageTypeValue } from '../../mm/limits.ts'
-import {
-  ISOLATED,
-  isolateMovablePage,
-  type PageLockedDriver,
-  pageLockedOps,
-  putbackMovablePage,
-  setMovableOps,
-} from '../../mm/movable_ops.ts'
+import { ISOLATED, isolateMovablePage, putbackMovablePage } from '../../mm/movable_ops.ts'
 import type { Mm } from '../../mm/page.ts'
 import { freeFolio, putPage } from '../../mm/page_alloc.ts'
+import { MARKED_OPS, markPages, releaseMarked } from '../marked_driver.ts'
 import type { Model } from '../model.ts'
 import { isCounter, isFree, lockRulesOf, smallMachine } from '../small_machine.ts'
 import { driverText } from '../value_text.ts'
@@ -48,9 +41,7 @@ export const winAgainstFree: Model = {
   build: ({ actors }, seeded): System<Mm> => {
     const { mm, pages } = smallMachine(1, 0)
     const [pfn] = pages
-    mm.mapcount[pfn] = pageTypeValue(MARKED.pgty)
-    mm.flags[pfn] = PG_movable_ops
-    setMovableOps(mm, MARKED.pgty, pageLockedOps(MARKED))
+    markPages(mm, pages)
     const isolate = ISOLATES[seeded ?? 'fixed'] ?? isolateRight
     const drop = seeded === 'frees-anyway' ? dropAndFree : putPage
     return {
@@ -66,15 +57,7 @@ export const winAgainstFree: Model = {
             putbackMovablePage(cpu, state, pfn)
           },
         },
-        {
-          name: 'owner',
-          run: (cpu, state) => {
-            cpu.lock(state.flags, pfn, PG_locked)
-            cpu.testClear(state.flags, pfn, PG_movable_ops)
-            cpu.unlock(state.flags, pfn, PG_locked)
-            drop(cpu, state, pfn)
-          },
-        },
+        { name: 'owner', run: (cpu, state) => releaseMarked(cpu, state, pfn, drop) },
       ],
       atEnd: [
         {
@@ -90,24 +73,13 @@ export const winAgainstFree: Model = {
   },
 }
 
-/** A driver whose page is marked, and on no list. */
-const MARKED: PageLockedDriver = {
-  name: 'marked',
-  pgty: PGTY_zsmalloc,
-  isolate: () => true,
-  migrate: () => 0,
-  putback: () => {},
-}
-
 const isolateRight = (cpu: Cpu, mm: Mm, pfn: Pfn): boolean => isolateMovablePage(cpu, mm, pfn, 0) === ISOLATED
 
 // The mistakes. What the isolator's do otherwise is what isolateMovablePage() does, with the engine's operations.
 
-const OPS = pageLockedOps(MARKED)
-
 function isolateDecrementing(cpu: Cpu, mm: Mm, pfn: Pfn): boolean {
   if (!cpu.addUnlessZero(mm.refcount, pfn)) return false
-  if (OPS.isolatePage(cpu, mm, pfn, 0) === ISOLATED) return true
+  if (MARKED_OPS.isolatePage(cpu, mm, pfn, 0) === ISOLATED) return true
   cpu.add(mm.refcount, pfn, -1)
   return false
 }
@@ -115,7 +87,7 @@ function isolateDecrementing(cpu: Cpu, mm: Mm, pfn: Pfn): boolean {
 function isolateRaisingZero(cpu: Cpu, mm: Mm, pfn: Pfn): boolean {
   if (cpu.load(mm.refcount, pfn) === 0) return false
   cpu.add(mm.refcount, pfn, 1)
-  if (OPS.isolatePage(cpu, mm, pfn, 0) === ISOLATED) return true
+  if (MARKED_OPS.isolatePage(cpu, mm, pfn, 0) === ISOLATED) return true
   putPage(cpu, mm, pfn)
   return false
 }

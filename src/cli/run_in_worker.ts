@@ -3,14 +3,11 @@
  * not return.
  */
 
+import { rmSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import { grouped } from '../base/text.ts'
-import type { Answer, ModelJob, PromelaJob, ReplayJob } from './check_job.ts'
-import type { Message } from './check_worker.ts'
-import type { DriverJob } from './driver_job.ts'
-import { EXIT_BUG, EXIT_USAGE } from './report.ts'
-
-export type Job = ModelJob | PromelaJob | ReplayJob | DriverJob
+import type { Answer, Job, Message } from './check_protocol.ts'
+import { EXIT_BUG, EXIT_INCOMPLETE, EXIT_USAGE } from './report.ts'
 
 /** Seconds without any sign of the worker after which its code is taken to be in an endless loop. */
 const SILENCE_MAX_S = 10
@@ -26,6 +23,7 @@ export function runInWorker(job: Job, json: boolean): void {
   })
   const started = process.hrtime.bigint()
   const watch = watchdog(job, new Int32Array(beats), () => worker.terminate())
+  let answered = false
   const show = progressPrinter(started)
   worker.on('message', (message: Message) => {
     if (message.kind === 'progress') {
@@ -36,19 +34,39 @@ export function runInWorker(job: Job, json: boolean): void {
       process.stderr.write(`drover: about ${grouped(message.states)} states or more, before reductions\n`)
       return
     }
+    answered = true
     clearInterval(watch)
     print(message.answer, json)
     void worker.terminate()
   })
+  worker.on('exit', () => {
+    clearInterval(watch)
+    if (job.kind === 'driver') rmSync(job.folder, { recursive: true, force: true })
+    if (answered || process.exitCode !== undefined) return
+    process.stderr.write(`drover: ${nameOf(job)}: ends the process before it has been checked\n`)
+    process.exitCode = EXIT_USAGE
+  })
   worker.on('error', (error) => {
     clearInterval(watch)
+    process.exitCode = EXIT_BUG
+    if (isOutOfMemory(error)) {
+      process.stderr.write(
+        `drover: ${nameOf(job)}: needs more memory than there is; fewer states (--max-states)\n`,
+      )
+      process.exitCode = EXIT_INCOMPLETE
+      return
+    }
     process.stderr.write(
       `drover: an unexpected error: ${error.message}\nThis is a bug of drover. Please report it with the command line.\n`,
     )
     if (process.argv.includes('--debug')) process.stderr.write(`${error.stack}\n`)
-    process.exitCode = EXIT_BUG
   })
 }
+
+/** What a message about the job is about. */
+const nameOf = (job: Job): string => (job.kind === 'driver' ? job.file : 'the checked code')
+
+const isOutOfMemory = (error: Error): boolean => 'code' in error && error.code === 'ERR_WORKER_OUT_OF_MEMORY'
 
 function print({ exit, text, json, refusal }: Answer, asJson: boolean): void {
   process.exitCode = exit
@@ -66,9 +84,8 @@ function watchdog(job: Job, beats: Int32Array, stop: () => Promise<number>): Nod
     last = now
     if (silent < SILENCE_MAX_S) return
     clearInterval(timer)
-    const what = job.kind === 'driver' ? job.file : 'the checked code'
     process.stderr.write(
-      `drover: ${what}: runs for ${SILENCE_MAX_S} s without a step; is there a loop that does not touch cpu?\n`,
+      `drover: ${nameOf(job)}: runs for ${SILENCE_MAX_S} s without a step; a loop that does not touch cpu?\n`,
     )
     process.exitCode = EXIT_USAGE
     void stop()
@@ -79,13 +96,14 @@ function watchdog(job: Job, beats: Int32Array, stop: () => Promise<number>): Nod
 function progressPrinter(started: bigint): (message: Extract<Message, { kind: 'progress' }>) => void {
   const every = process.stderr.isTTY ? PROGRESS_S.terminal : PROGRESS_S.file
   let due = every
-  return ({ states, depth, memory }) => {
+  return ({ states, depth, memory, of }) => {
     const seconds = Number(process.hrtime.bigint() - started) / 1e9
     if (seconds < due) return
     due = seconds + every
-    const rate = grouped(Math.round(states / seconds))
-    process.stderr.write(
-      `drover: ${grouped(states)} states, schedules of ${depth} steps, ${rate} states/s, ${Math.round(memory / 2 ** 20)} MiB\n`,
-    )
+    const how =
+      of === undefined
+        ? `schedules of ${depth} steps, ${grouped(Math.round(states / seconds))} states/s`
+        : `${of}, ${Math.round(seconds)} s`
+    process.stderr.write(`drover: ${grouped(states)} states, ${how}, ${Math.round(memory / 2 ** 20)} MiB\n`)
   }
 }
