@@ -37,8 +37,8 @@ const uncheckable = files.flatMap((file) => {
 const named = new Set([...broken, ...uncheckable].map(([file]) => file))
 const correct = files.filter((file) => !named.has(file))
 
-test('two are correct, and every clause is broken by some other', () => {
-  expect(correct).toEqual(['list_driver.ts', 'own_lock.ts'])
+test('three are correct, and every clause is broken by some other', () => {
+  expect(correct).toEqual(['list_driver.ts', 'own_lock.ts', 'sticky_mark.ts'])
   expect(new Set(broken.map(([, clause]) => clause))).toEqual(new Set(CLAUSES.map(({ name }) => name)))
 })
 
@@ -102,4 +102,9 @@ describe.each(uncheckable)('%s', (file, why) => {
     expect(result.verdict).toBe('error')
     expect(result.error).toContain(why)
   })
+})
+
+test('a driver that clears the mark, under the framework that lets it stay, is asked about pages that it let go of', () => {
+  const result = conformance({ ...list, markStays: true }, { ...DEFAULT_BOUNDS, actors: 2 })
+  expect(result.verdict).toBe('violated')
 })

@@ -21,6 +21,7 @@ import type { Cpu } from '../../base/cpu.ts'
 import type { OwnerCell, Pfn } from '../../base/units.ts'
 import { type MovableOps, type PageLockedDriver, pageLockedOps } from '../../mm/movable_ops.ts'
 import { type Mm, OWNER_LISTS } from '../../mm/page.ts'
+import { stickyMarkOps } from './sticky_mark.ts'
 
 /** Cells that a driver may have: more than any that was seen, and few enough to be told in a state. */
 const OWNER_CELLS_MAX = 256
@@ -41,6 +42,8 @@ export interface CheckedDriver {
   readonly locks: readonly OwnerCell[]
   /** Lists that it uses, from `mm.ownerList(0)` on: up to 32. Default: 1. */
   readonly lists?: number
+  /** With callbacks under the page lock: the framework of 6.17 and later, which does not look whose page it is. */
+  readonly markStays?: boolean
   /** Its pages can be mapped by user space; then they have no page type. */
   readonly maps?: boolean
   /** The pages that it has and that are not isolated. Reads directly; asked while none of its locks is held. */
@@ -59,15 +62,15 @@ export interface CheckedDriver {
 
 /** The driver's operations as the framework knows them. */
 export function opsOf(driver: CheckedDriver): MovableOps {
-  const { ops, name, pgty } = driver
+  const { ops, name, pgty = 0, markStays } = driver
   if ('isolatePage' in ops) return ops
-  return pageLockedOps({ ...ops, name, pgty: pgty ?? 0 })
+  return markStays === true ? stickyMarkOps({ ...ops, name, pgty }) : pageLockedOps({ ...ops, name, pgty })
 }
 
 /** Why `candidate` is no driver, in one sentence each; empty if it is one. */
 export function shapeFaults(candidate: unknown): string[] {
   if (!isRecord(candidate)) return ['the default export is no object']
-  const { ops, pgty, locks, name, cells, lists, maps } = candidate
+  const { ops, pgty, locks, name, cells, lists, maps, markStays } = candidate
   const faults: string[] = []
   if (typeof name !== 'string') faults.push('lacks name')
   if (pgty !== undefined && !isPageType(pgty)) faults.push('pgty is no page type of a driver (PGTY_*)')
@@ -77,6 +80,8 @@ export function shapeFaults(candidate: unknown): string[] {
   if (lists !== undefined && !(isCount(lists) && lists <= OWNER_LISTS))
     faults.push(`lists is no number from 0 to ${OWNER_LISTS}`)
   if (maps !== undefined && typeof maps !== 'boolean') faults.push('maps is neither true nor false')
+  if (markStays !== undefined && typeof markStays !== 'boolean')
+    faults.push('markStays is neither true nor false')
   if (maps === true && pgty !== undefined) faults.push('maps with a pgty: a page with a type is never mapped')
   faults.push(...opsFaults(ops))
   for (const field of ['listed', 'insert', 'free', 'access']) {
