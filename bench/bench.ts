@@ -33,7 +33,7 @@ export interface Budget {
 export interface BenchCase {
   readonly name: string
   readonly args: readonly string[]
-  /** What does the same with the same arguments: a program of native/, or `spin` (spin_twin.ts). */
+  /** What does the same with the same arguments: a program of native/, `spin` (spin_twin.ts), or `direct` (direct.ts). */
   readonly twin?: string
   /** Counts that engine and twin need not agree on: they get a ratio of their own. */
   readonly unlike?: readonly string[]

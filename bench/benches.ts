@@ -9,10 +9,11 @@ export const BENCHES = {
   buddy: async (): Promise<Bench> => (await import('./buddy.bench.ts')).bench,
   checker: async (): Promise<Bench> => (await import('./checker.bench.ts')).bench,
   compaction: async (): Promise<Bench> => (await import('./compaction.bench.ts')).bench,
+  cpu: async (): Promise<Bench> => (await import('./cpu.bench.ts')).bench,
   load: async (): Promise<Bench> => (await import('./load.bench.ts')).bench,
 } as const
 
 export type BenchName = keyof typeof BENCHES
-export const BENCH_NAMES: readonly BenchName[] = ['buddy', 'checker', 'compaction', 'load']
+export const BENCH_NAMES: readonly BenchName[] = ['buddy', 'checker', 'compaction', 'cpu', 'load']
 
 export const isBenchName = (name: string): name is BenchName => name in BENCHES

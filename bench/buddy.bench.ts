@@ -3,7 +3,7 @@
  *
  *   fill, free    every page allocated at order 0, then freed in random order, through the free lists
  *   mixed         orders 0..10 of four migratetypes at 70 % full: allocate below it, free a random block above
- *   alloc, put    as fill and free, through the whole path: allocPages and putPage with per-cpu lists
+ *   alloc, put    as fill and free, through the whole path: allocFromZone and putPage with per-cpu lists
  *
  * native/buddy.c does the same on the same columns; the order of the random permutation and of the mix
  * come from the same generators.
@@ -12,6 +12,7 @@
 import { FastCpu } from '../src/base/cpu.ts'
 import { Prng } from '../src/base/prng.ts'
 import { pfnOf, zoneIdOf } from '../src/base/units.ts'
+import { addFreeBlock, freeOnePageLocked, NO_CAPTURE, rmqueueSmallestLocked } from '../src/mm/free_area.ts'
 import { createMachine, type Mm } from '../src/mm/index.ts'
 import {
   MAX_PAGE_ORDER,
@@ -22,13 +23,7 @@ import {
   pageblockOf,
 } from '../src/mm/limits.ts'
 import { PB_MIGRATETYPE } from '../src/mm/page.ts'
-import {
-  addFreeBlock,
-  allocPages,
-  freeOnePageLocked,
-  putPage,
-  rmqueueSmallestLocked,
-} from '../src/mm/page_alloc.ts'
+import { allocFromZone, putPage } from '../src/mm/page_alloc.ts'
 import { type Bench, type BenchCase, columnHashes, type Sample, type Size, timed } from './bench.ts'
 
 const ZONE = zoneIdOf(0)
@@ -140,12 +135,12 @@ function fill(mm: Mm, pages: number): number {
 }
 
 function freeAll(mm: Mm, order: Int32Array): void {
-  for (let i = 0; i < order.length; i++) freeOnePageLocked(mm, order[i], 0)
+  for (let i = 0; i < order.length; i++) freeOnePageLocked(mm, order[i], 0, NO_CAPTURE)
 }
 
 function allocAll(cpu: FastCpu, mm: Mm, pages: number): number {
   let got = 0
-  while (got < pages && allocPages(cpu, mm, ZONE, 0, MIGRATE_MOVABLE) >= 0) got++
+  while (got < pages && allocFromZone(cpu, mm, ZONE, 0, MIGRATE_MOVABLE) >= 0) got++
   return got
 }
 
@@ -228,7 +223,7 @@ function mix(mm: Mm, live: Live, target: number, ops: number): void {
     const at = (live.random() >>> 1) % live.count
     const block = blocks[at]
     blocks[at] = blocks[--live.count]
-    freeOnePageLocked(mm, block >>> 4, block & 15)
+    freeOnePageLocked(mm, block >>> 4, block & 15, NO_CAPTURE)
     live.used -= 1 << (block & 15)
   }
 }

@@ -24,6 +24,7 @@ import {
   vpnOf,
   zoneIdOf,
 } from '../src/base/units.ts'
+import { freeOnePageLocked, NO_CAPTURE } from '../src/mm/free_area.ts'
 import { compactNode, createMachine, type Mm, type ZoneCompaction } from '../src/mm/index.ts'
 import {
   MIGRATE_TYPES,
@@ -41,7 +42,6 @@ import {
   LRU_INACTIVE_FILE,
   MAPPING_FIRST_FILE,
 } from '../src/mm/page.ts'
-import { freeOnePageLocked } from '../src/mm/page_alloc.ts'
 import { presentPte } from '../src/mm/rmap.ts'
 import { createPool, POOL_CELLS, poolInsert } from '../src/owners/page_pool.ts'
 import { type Bench, type BenchCase, columnHashes, type Sample, type Size, timed } from './bench.ts'
@@ -50,7 +50,7 @@ const ZONE = zoneIdOf(0)
 const NODE = nidOf(0)
 const WARM_PAGES = 1 << 18
 const MILLION = 1 << 20
-const RATIO_MOST = 2.5
+const RATIO_MOST = 2
 const HASHED = [
   'flags',
   'refcount',
@@ -189,7 +189,7 @@ function fragmentedMachine(pages: number, seed: number): Mm {
     }
   }
   for (let at = 0; at < pages; at++) {
-    if (isFree[at] === 1) freeOnePageLocked(mm, at, 0)
+    if (isFree[at] === 1) freeOnePageLocked(mm, at, 0, NO_CAPTURE)
   }
   return mm
 }

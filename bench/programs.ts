@@ -16,13 +16,16 @@ import { spinMissing } from '../src/testing/spin.ts'
 import { bundle } from '../tools/bundle.mjs'
 import type { Sample } from './bench.ts'
 import { BENCH_NAMES } from './benches.ts'
+import { withoutCpu } from './direct.ts'
 import { SpinTwin } from './spin_twin.ts'
 
 const here = dirname(fileURLToPath(import.meta.url))
 const native = join(here, 'native')
 /** The C compiler: gcc, unless CC names another. */
 const CC = process.env['CC'] ?? 'gcc'
-const TWINS = ['buddy', 'compaction'] as const
+const TWINS = ['buddy', 'compaction', 'load'] as const
+/** The twin of the bench `cpu`: itself, without the calls. */
+const DIRECT = 'direct'
 
 export interface Programs {
   /** Why there is no such twin, if there is none. */
@@ -48,9 +51,13 @@ export function buildPrograms(name: string): Programs {
   const noSpin = spinMissing()
   const spin = new SpinTwin()
   return {
-    missing: (twin) => (twin === 'spin' ? noSpin : noC),
+    missing: (twin) => (twin === 'spin' ? noSpin : twin === DIRECT ? undefined : noC),
     runEngine: (bench, args) => sampleOf(process.execPath, [join(folder, `${bench}.mjs`), ...args]),
-    runTwin: (twin, args) => (twin === 'spin' ? spin.run(args) : sampleOf(join(folder, twin), args)),
+    runTwin: (twin, args) => {
+      if (twin === 'spin') return spin.run(args)
+      if (twin === DIRECT) return sampleOf(process.execPath, [join(folder, 'cpu.direct.mjs'), ...args])
+      return sampleOf(join(folder, twin), args)
+    },
     remove: () => spin.remove(),
   }
 }
@@ -59,9 +66,14 @@ export function buildPrograms(name: string): Programs {
 function buildEngine(folder: string): void {
   for (const name of BENCH_NAMES) {
     const program =
+      "import { setV8Flags } from './src/cli/v8_flags.ts'\n" +
       `import { bench } from './bench/${name}.bench.ts'\n` +
+      'setV8Flags()\n' +
       'process.stdout.write(JSON.stringify(bench.measure(process.argv.slice(2))) + "\\n")\n'
-    for (const text of bundle({ stdin: program }).values()) writeFileSync(join(folder, `${name}.mjs`), text)
+    for (const text of bundle({ stdin: program }).values()) {
+      writeFileSync(join(folder, `${name}.mjs`), text)
+      if (name === 'cpu') writeFileSync(join(folder, `${name}.direct.mjs`), withoutCpu(text))
+    }
   }
 }
 

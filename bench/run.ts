@@ -105,7 +105,7 @@ function runCase(programs: Programs, bench: BenchName, it: BenchCase, processes:
     ]
     if (last.length > 0) return { bench, name: it.name, figures: [], differences: last }
   }
-  const phases = Object.keys(engine[0].ms).map((phase) => phaseFigure(it, phase, engine, twin))
+  const phases = Object.keys(engine[0].ms).flatMap((phase) => phaseFigures(it, phase, engine, twin))
   const counts = it.budgets
     .filter(({ kind }) => kind === 'count')
     .map((budget) => countFigure(budget, engine[0]))
@@ -114,15 +114,28 @@ function runCase(programs: Programs, bench: BenchName, it: BenchCase, processes:
   return missing === undefined ? report : { ...report, noRatio: missing }
 }
 
+/** A figure for each budget of the phase, or one without. */
+function phaseFigures(
+  it: BenchCase,
+  phase: string,
+  engine: readonly Sample[],
+  twin: readonly Sample[],
+): Figure[] {
+  const budgets = it.budgets.filter(({ of, kind }) => of === phase && kind !== 'count')
+  const twins = twin.filter(({ ms }) => phase in ms) // a twin need not have all phases
+  if (budgets.length === 0) return [phaseFigure(it, phase, undefined, engine, twins)]
+  return budgets.map((budget) => phaseFigure(it, phase, budget, engine, twins))
+}
+
 function phaseFigure(
   it: BenchCase,
   phase: string,
+  budget: Budget | undefined,
   engine: readonly Sample[],
   twin: readonly Sample[],
 ): Figure {
   const ofProcess = (sample: Sample): number => median(sample.ms[phase])
   const engineMs = median(engine.map(ofProcess))
-  const budget = it.budgets.find(({ of, kind }) => of === phase && kind !== 'count')
   const figure = {
     of: phase,
     engineMs,

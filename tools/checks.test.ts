@@ -5,7 +5,7 @@
 
 import { expect, test } from 'vitest'
 import { importCycles, importFaults, type Layers } from './imports.ts'
-import { columnFaults, columnsOfCpu, nondeterminism, protocolFaults } from './protocol.ts'
+import { columnFaults, columnsOfCpu, nondeterminism, protocolFaults, tracepointFaults } from './protocol.ts'
 import { exportsOf, headerOf, sourceOf } from './sources.ts'
 
 const layers: Layers = {
@@ -106,4 +106,15 @@ test('exports and headers are told apart', () => {
     ['h', 'other', ''],
     ['I', 'interface', '/** @paper */'],
   ])
+})
+
+test('tracepoints: one that is told to nobody is found', () => {
+  const faults = (text: string): string[] => tracepointFaults(sourceOf('src/mm/a.ts', text))
+  expect(
+    faults('mm.trace?.mmPageFree(pfn, order); const { trace } = mm; trace?.mmPageFree(pfn, order)'),
+  ).toEqual([])
+  expect(faults('if (mm.trace) mm.trace.mmPageFree(pfn, order)')).toEqual([
+    'src/mm/a.ts:1: mm.trace.mmPageFree without ?.',
+  ])
+  expect(faults('trace.mmPageFree(pfn, order)')).toHaveLength(1)
 })

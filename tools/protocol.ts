@@ -10,6 +10,9 @@
  *   - a column that no section's lock guards is reached through the `cpu` only, or a step is hidden from the
  *     checker. Such columns are those whose comment in mm/page.ts ends in (A), (L), (R), (P) or (I).
  *
+ * And a tracepoint costs one look at a field where nobody listens: it is called as `mm.trace?.name(…)`, which evaluates
+ * no argument then.
+ *
  * Not here: columns of the zone, lru and per-cpu lists' locks. Sections under these may touch them, and no
  * text tells a section from the function around it.
  */
@@ -40,6 +43,19 @@ export function protocolFaults(source: Source): string[] {
       fault(statement, 'module state: let or var at module level')
     }
   }
+  return faults
+}
+
+/** Calls of tracepoints that do not ask whether anybody listens, as `path:line: what`. */
+export function tracepointFaults(source: Source): string[] {
+  const faults: string[] = []
+  visit(source.ast, (node) => {
+    if (!ts.isCallExpression(node) || !ts.isPropertyAccessExpression(node.expression)) return
+    const { expression: of, questionDotToken } = node.expression
+    const isTrace = ts.isPropertyAccessExpression(of) ? of.name.text === 'trace' : of.getText() === 'trace'
+    if (!isTrace || questionDotToken !== undefined) return
+    faults.push(`${source.path}:${lineOf(source, node)}: ${node.expression.getText()} without ?.`)
+  })
   return faults
 }
 

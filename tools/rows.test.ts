@@ -24,7 +24,13 @@ const excused = excusesIn(readText('CAVEATS.md') ?? '')
 test('the list of rows is complete', () => {
   const series = (name: string, count: number): string[] =>
     Array.from({ length: count }, (_, i) => `${name}-${i + 1}`)
-  expect([...rows.keys()]).toEqual([...series('S0', 27), ...series('M', 15), ...series('C', 9)])
+  expect([...rows.keys()]).toEqual([
+    ...series('S0', 27),
+    ...series('M', 15),
+    ...series('C', 21),
+    ...series('B', 8),
+    ...series('I', 6),
+  ])
 })
 
 test('every row has a test, or a reason in CAVEATS.md', () => {
@@ -58,7 +64,7 @@ function titlesOf(source: Source): Title[] {
     if (!ts.isCallExpression(node) || !isTestCall(node.expression)) return
     const [title] = node.arguments
     if (title === undefined) return
-    const id = /^['"`]((?:S0|M|C)-\d+)\b/.exec(title.getText())?.[1]
+    const id = /^['"`]((?:S0|M|C|B|I)-\d+)\b/.exec(title.getText())?.[1]
     if (id !== undefined && rows.has(id)) found.push({ id, place: `${source.path}:${lineOf(source, node)}` })
   })
   return found
@@ -77,7 +83,7 @@ function excusesIn(caveats: string): Map<string, string> {
   const excuses = new Map<string, string>()
   for (const line of table.split('\n').slice(2)) {
     const cells = line.split('|').map((cell) => cell.trim())
-    for (const id of cells[1]?.match(/\b(?:S0|M|C)-\d+\b/g) ?? []) excuses.set(id, cells.at(-2) ?? '')
+    for (const id of cells[1]?.match(/\b(?:S0|M|C|B|I)-\d+\b/g) ?? []) excuses.set(id, cells.at(-2) ?? '')
   }
   return excuses
 }

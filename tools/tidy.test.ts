@@ -11,7 +11,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join, posix } from 'node:path'
 import { expect, test } from 'vitest'
 import { importCycles, importFaults, type Layers } from './imports.ts'
-import { columnFaults, columnsOfCpu, nondeterminism, protocolFaults } from './protocol.ts'
+import { columnFaults, columnsOfCpu, nondeterminism, protocolFaults, tracepointFaults } from './protocol.ts'
 import { exportsOf, headerOf, isTest, isText, readSources, readText, root, trackedFiles } from './sources.ts'
 
 const underActors = ['base', 'hinting', 'mm', 'owners', 'host']
@@ -76,6 +76,10 @@ test('protocol code reaches shared columns through the cpu', () => {
   const page = sources.find(({ path }) => path === 'src/mm/page.ts')
   const columns = page === undefined ? new Set<string>() : columnsOfCpu(page)
   expect(engine.flatMap((source) => columnFaults(source, columns))).toEqual(none)
+})
+
+test('a tracepoint costs one look at a field where nobody listens', () => {
+  expect(engine.flatMap(tracepointFaults)).toEqual(none)
 })
 
 test('nothing but cli and capture/linux reads the clock or a random source', () => {

@@ -49,12 +49,12 @@ static i32 fill(struct mm *mm, i32 pages) {
 }
 
 static void free_all(struct mm *mm, const i32 *order, i32 pages) {
-  for (i32 i = 0; i < pages; i++) free_one_page(mm, order[i], 0);
+  for (i32 i = 0; i < pages; i++) free_one_page(mm, order[i], 0, NO_CAPTURE);
 }
 
 static i32 alloc_all(struct mm *mm, i32 pages) {
   i32 got = 0;
-  while (got < pages && alloc_pages(mm, 0, 0, MIGRATE_MOVABLE) >= 0) got++;
+  while (got < pages && alloc_from_zone(mm, 0, 0, MIGRATE_MOVABLE) >= 0) got++;
   return got;
 }
 
@@ -95,7 +95,7 @@ static void mix(struct mm *mm, struct live *live, i32 target, i32 ops) {
     i32 block = live->blocks[at];
     live->blocks[at] = live->blocks[--live->count];
     i32 order = block & 15;
-    free_one_page(mm, (i32)((u32)block >> 4), order);
+    free_one_page(mm, (i32)((u32)block >> 4), order, NO_CAPTURE);
     live->used -= 1 << order;
   }
 }

@@ -680,7 +680,7 @@ static void isolate_migratepages_block(struct compact_control *cc, i32 from, i32
     }
     scanned++;
     if (is_buddy(mm->mapcount[low])) {
-      i32 rest = (1 << min_i(mm->private[low], MAX_PAGE_ORDER)) - 1;
+      i32 rest = (1 << buddy_order(mm->mapcount[low])) - 1;
       low += rest;
       scanned += rest;
       continue;
@@ -774,7 +774,7 @@ static i32 isolate_freepages_block(struct compact_control *cc, i32 from, i32 end
       }
       continue;
     }
-    i32 order = mm->private[at];
+    i32 order = buddy_order(mm->mapcount[at]);
     i32 got = isolate_free_page(mm, at, order);
     if (got == 0) break;
     scanned += got - 1;
@@ -795,7 +795,7 @@ static i32 isolate_freepages_block(struct compact_control *cc, i32 from, i32 end
 static inline bool is_suitable_target(const struct compact_control *cc, i32 start, i32 bits) {
   const struct mm *mm = cc->mm;
   i32 wanted = cc->order > 0 ? cc->order : PAGEBLOCK_ORDER;
-  if (is_buddy(mm->mapcount[start]) && mm->private[start] >= wanted) return false;
+  if (is_buddy(mm->mapcount[start]) && buddy_order(mm->mapcount[start]) >= wanted) return false;
   return cc->ignore_block_suitable || is_movable_type(bits & PB_MIGRATETYPE);
 }
 
@@ -807,6 +807,7 @@ static void set_free_skip_hint(struct compact_control *cc, i32 block) {
 }
 
 static void isolate_freepages(struct compact_control *cc) {
+  if (cc->nr_freepages > 0) return;
   struct mm *mm = cc->mm;
   i32 zone_end = mm->zone_end[cc->zone], low = pageblock_end(cc->migrate_pfn), from = cc->free_pfn;
   i32 start = pageblock_start(from), end = min_i(start + PAGEBLOCK_NR_PAGES, zone_end);
@@ -998,7 +999,7 @@ static struct mm *fragmented_machine(i32 pages, u32 seed) {
     }
   }
   for (i32 pfn = 0; pfn < pages; pfn++) {
-    if (is_free[pfn]) free_one_page(mm, pfn, 0);
+    if (is_free[pfn]) free_one_page(mm, pfn, 0, NO_CAPTURE);
   }
   free(is_free);
   return mm;

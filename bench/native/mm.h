@@ -1,10 +1,11 @@
 /*
  * The engine's page columns, lists and buddy allocator as plain C: what src/mm/page.ts, src/base/list.ts
- * and src/mm/page_alloc.ts are, written by us for comparison.
+ * and src/mm/free_area.ts, pcp.ts and page_alloc.ts are, written by us for comparison.
  *
  * Same data layout (int32 columns of one arena in the same order, interleaved links, the same list
  * heads), same decisions in the same order, so that every column ends up equal cell by cell. Locks are
- * plain loads and stores, as they are over the engine's FastCpu; nothing is atomic.
+ * plain loads and stores, as they are over the engine's FastCpu; nothing is atomic. Under a lock, a count is
+ * kept where C is faster for it.
  *
  * Not here: what only a loader, a checker or an analysis needs.
  */
@@ -91,11 +92,25 @@ enum {
   AS_INACCESSIBLE = 4,
 };
 
-/* vmstat.ts */
+/* gfp.ts, limits.ts: what an attempt may do */
+#define ALLOC_CMA 0x80
+#define ALLOC_HIGHATOMIC 0x200
+#define ALLOC_KSWAPD 0x800
+#define ZONE_BOOSTED_WATERMARK 1
+#define NO_CAPTURE (-1)
+
+/* trace.ts: who listens; nobody here, but whether somebody does is asked as often */
+struct trace {
+  void (*drain)(i32 pfn, i32 order, i32 mt), (*alloc_zone_locked)(i32 pfn, i32 order, i32 mt), (*page_free)(i32 pfn, i32 order);
+};
+
+enum { ZONE_NORMAL = 2 };
+
+/* vmstat.ts: places in VM_EVENT_NAMES. PGALLOC is one a kind of zone. */
 enum {
-  PGALLOC,
-  PGFREE,
-  PGMIGRATE_SUCCESS,
+  PGALLOC = 2,
+  PGFREE = 17,
+  PGMIGRATE_SUCCESS = 33,
   PGMIGRATE_FAIL,
   THP_MIGRATION_SUCCESS,
   THP_MIGRATION_FAIL,
@@ -107,6 +122,7 @@ enum {
 
 struct mm {
   i32 pfn_count, zones, cpus, nodes;
+  const struct trace *trace;
   i32 pcp_heads, lru_heads, task_heads, owner_heads;
   i32 *arena;
   size_t arena_cells;
@@ -116,12 +132,13 @@ struct mm {
   i32 *pte, *pte_next, *cache, *mapping_flags, *rmap_lock;
   /* pageblocks and zones */
   i32 *pageblock;
-  i32 *zone_lock, *nr_free, *wmark_min, *wmark_low, *wmark_high, *zone_start, *zone_end, *zone_node;
+  i32 *zone_lock, *nr_free, *nr_free_cma, *nr_free_highatomic, *wmark_min, *wmark_low, *wmark_high, *zone_start, *zone_end, *zone_node;
+  i32 *zone_flags, *zone_idx;
   i32 *cached_migrate_async, *cached_migrate_sync, *cached_free, *compact_init, *blockskip_flush;
   i32 *nr_free_blocks;
   /* per-cpu page sets */
   i32 *pcp_count, *pcp_high, *pcp_high_min, *pcp_high_max, *pcp_batch, *pcp_free_count, *pcp_free_factor, *pcp_alloc_factor;
-  i32 *pcp_prev_high_order, *pcp_lock;
+  i32 *pcp_prev_high_order, *pcp_lock, *pcp_capture_order, *pcp_capture_type, *pcp_capture_page;
   /* nodes */
   i32 *lru_lock, *nr_isolated_anon, *nr_isolated_file, *nr_lru;
   i32 *events, *owner_cells;
@@ -293,12 +310,16 @@ static struct mm *create_machine(const struct mm_spec *spec) {
     {&mm->pageblock, (size_t)n / PAGEBLOCK_NR_PAGES},
     {&mm->zone_lock, 1},
     {&mm->nr_free, 1},
+    {&mm->nr_free_cma, 1},
+    {&mm->nr_free_highatomic, 1},
     {&mm->wmark_min, 1},
     {&mm->wmark_low, 1},
     {&mm->wmark_high, 1},
     {&mm->zone_start, 1},
     {&mm->zone_end, 1},
     {&mm->zone_node, 1},
+    {&mm->zone_flags, 1},
+    {&mm->zone_idx, 1},
     {&mm->cached_migrate_async, 1},
     {&mm->cached_migrate_sync, 1},
     {&mm->cached_free, 1},
@@ -315,6 +336,9 @@ static struct mm *create_machine(const struct mm_spec *spec) {
     {&mm->pcp_alloc_factor, 1},
     {&mm->pcp_prev_high_order, 1},
     {&mm->pcp_lock, 1},
+    {&mm->pcp_capture_order, 1},
+    {&mm->pcp_capture_type, 1},
+    {&mm->pcp_capture_page, 1},
     {&mm->lru_lock, 1},
     {&mm->nr_isolated_anon, 1},
     {&mm->nr_isolated_file, 1},
@@ -334,6 +358,7 @@ static struct mm *create_machine(const struct mm_spec *spec) {
   for (i32 head = n; head < list_nodes; head++) init_list(mm->links, head);
   for (i32 block = 0; block < n / PAGEBLOCK_NR_PAGES; block++) mm->pageblock[block] = MIGRATE_MOVABLE;
   mm->zone_end[0] = n;
+  mm->zone_idx[0] = ZONE_NORMAL;
   mm->wmark_min[0] = spec->wmark_min;
   mm->wmark_low[0] = spec->wmark_low;
   mm->wmark_high[0] = spec->wmark_high;
@@ -363,7 +388,7 @@ static inline void folio_add_lru(struct mm *mm, i32 pfn) {
   i32 lru = folio_lru_list(mm->flags[pfn]);
   lock_bits(&mm->lru_lock[nid], SPIN_LOCKED);
   list_add(mm->links, pfn, lru_list(mm, nid, lru));
-  mm->nr_lru[nid * NR_LRU_LISTS + lru] += folio_pages(mm->flags[pfn]);
+  mm->nr_lru[zone_of(mm, pfn) * NR_LRU_LISTS + lru] += folio_pages(mm->flags[pfn]);
   mm->lru_lock[nid] &= ~SPIN_LOCKED;
   mm->flags[pfn] |= PG_lru;
 }
@@ -375,7 +400,7 @@ static inline bool folio_isolate_lru(struct mm *mm, i32 pfn) {
   i32 lru = folio_lru_list(mm->flags[pfn]);
   lock_bits(&mm->lru_lock[nid], SPIN_LOCKED);
   list_del(mm->links, pfn);
-  mm->nr_lru[nid * NR_LRU_LISTS + lru] -= folio_pages(mm->flags[pfn]);
+  mm->nr_lru[zone_of(mm, pfn) * NR_LRU_LISTS + lru] -= folio_pages(mm->flags[pfn]);
   mm->lru_lock[nid] &= ~SPIN_LOCKED;
   return true;
 }
@@ -390,33 +415,37 @@ static inline i32 *isolated_counter(struct mm *mm, i32 flags) {
 
 /* page_alloc.ts: free lists */
 
-static inline bool is_buddy(i32 mapcount) { return mapcount == BUDDY; }
+static inline i32 buddy_value(i32 order) { return BUDDY | order; }
+static inline bool is_buddy(i32 mapcount) { return (u32)mapcount >> 24 == PGTY_buddy; }
+static inline i32 buddy_order(i32 mapcount) { return mapcount & 0xff; }
 static inline bool is_mergeable(i32 mt) { return mt < MIGRATE_HIGHATOMIC; }
 
 static inline void account_free(struct mm *mm, i32 zone, i32 mt, i32 pages) {
-  if (mt != MIGRATE_ISOLATE) mm->nr_free[zone] += pages;
+  if (mt >= MIGRATE_HIGHATOMIC) {
+    if (mt == MIGRATE_ISOLATE) return;
+    if (mt == MIGRATE_CMA) mm->nr_free_cma[zone] += pages;
+    else mm->nr_free_highatomic[zone] += pages;
+  }
+  mm->nr_free[zone] += pages;
 }
-
 static inline void add_to_free_list(struct mm *mm, i32 pfn, i32 zone, i32 order, i32 mt, bool tail) {
   i32 head = free_list(mm, zone, order, mt);
   if (tail) list_add_tail(mm->links, pfn, head);
   else list_add(mm->links, pfn, head);
-  mm->mapcount[pfn] = BUDDY;
-  mm->private[pfn] = order;
+  mm->mapcount[pfn] = buddy_value(order);
   mm->nr_free_blocks[(zone * NR_PAGE_ORDERS + order) * MIGRATE_TYPES + mt]++;
 }
 
 static inline void del_from_free_list(struct mm *mm, i32 pfn, i32 zone, i32 order, i32 mt) {
   list_del(mm->links, pfn);
   mm->mapcount[pfn] = 0;
-  mm->private[pfn] = 0;
   mm->nr_free_blocks[(zone * NR_PAGE_ORDERS + order) * MIGRATE_TYPES + mt]--;
 }
 
 static inline i32 free_buddy(const struct mm *mm, i32 pfn, i32 zone, i32 order) {
   i32 buddy = pfn ^ (1 << order);
-  if (buddy >= mm->pfn_count || mm->mapcount[buddy] != BUDDY || mm->private[buddy] != order) return -1;
-  return order < PAGEBLOCK_ORDER || zone_of(mm, buddy) == zone ? buddy : -1;
+  if (order >= PAGEBLOCK_ORDER && (buddy >= mm->pfn_count || zone_of(mm, buddy) != zone)) return -1;
+  return mm->mapcount[buddy] == buddy_value(order) ? buddy : -1;
 }
 
 static void set_migratetype(struct mm *mm, i32 pfn, i32 mt, i32 blocks) {
@@ -424,13 +453,18 @@ static void set_migratetype(struct mm *mm, i32 pfn, i32 mt, i32 blocks) {
   for (i32 i = first; i < first + blocks; i++) mm->pageblock[i] = (mm->pageblock[i] & ~PB_MIGRATETYPE) | mt;
 }
 
-static i32 free_one_page(struct mm *mm, i32 block, i32 block_order) {
-  i32 zone = zone_of(mm, block), mt = migratetype_of(mm, block);
-  i32 pfn = block, order = block_order;
-  while (order < MAX_PAGE_ORDER) {
+static i32 capture_order(const struct mm *mm, i32 pcp, i32 mt) {
+  i32 order = mm->pcp_capture_order[pcp];
+  if (order == 0 || order >= MAX_PAGE_ORDER || mt == MIGRATE_CMA || mt == MIGRATE_ISOLATE) return -1;
+  bool fits = order >= PAGEBLOCK_ORDER || mt != MIGRATE_MOVABLE;
+  return fits || mm->pcp_capture_type[pcp] == MIGRATE_MOVABLE ? order : -1;
+}
+
+static i32 free_large_block(struct mm *mm, i32 pfn, i32 order, i32 zone, i32 mt, i32 captured, i32 pcp) {
+  while (order < MAX_PAGE_ORDER && order != captured) {
     i32 buddy = free_buddy(mm, pfn, zone, order);
     if (buddy < 0) break;
-    i32 buddy_mt = order < PAGEBLOCK_ORDER ? mt : migratetype_of(mm, buddy);
+    i32 buddy_mt = migratetype_of(mm, buddy);
     if (buddy_mt != mt) {
       if (!is_mergeable(mt) || !is_mergeable(buddy_mt)) break;
       set_migratetype(mm, buddy, mt, 1 << (order - PAGEBLOCK_ORDER));
@@ -439,35 +473,60 @@ static i32 free_one_page(struct mm *mm, i32 block, i32 block_order) {
     pfn &= buddy;
     order++;
   }
-  bool tail = order < MAX_PAGE_ORDER - 1 && free_buddy(mm, pfn & ~(1 << order), zone, order + 1) >= 0;
+  if (order == captured) {
+    mm->pcp_capture_page[pcp] = pfn;
+    mm->pcp_capture_order[pcp] = 0;
+    account_free(mm, zone, mt, -(1 << order));
+    return pfn;
+  }
+  add_to_free_list(mm, pfn, zone, order, mt, false);
+  return pfn;
+}
+
+static i32 free_one_page(struct mm *mm, i32 block, i32 block_order, i32 pcp) {
+  i32 zone = zone_of(mm, block), mt = migratetype_of(mm, block);
+  i32 captured = pcp == NO_CAPTURE ? -1 : capture_order(mm, pcp, mt);
+  i32 pfn = block, order = block_order;
+  while (order < PAGEBLOCK_ORDER && order != captured) {
+    i32 buddy = pfn ^ (1 << order);
+    if (mm->mapcount[buddy] != buddy_value(order)) break;
+    del_from_free_list(mm, buddy, zone, order, mt);
+    pfn &= buddy;
+    order++;
+  }
+  if (order >= PAGEBLOCK_ORDER || order == captured) {
+    account_free(mm, zone, mt, 1 << block_order);
+    return free_large_block(mm, pfn, order, zone, mt, captured, pcp);
+  }
+  bool tail = free_buddy(mm, pfn & ~(1 << order), zone, order + 1) >= 0;
   add_to_free_list(mm, pfn, zone, order, mt, tail);
   account_free(mm, zone, mt, 1 << block_order);
   return pfn;
 }
 
-static i32 free_block(struct mm *mm, i32 block, i32 order) {
-  if (order <= PAGEBLOCK_ORDER) return free_one_page(mm, block, order);
-  for (i32 at = block; at < block + (1 << order); at += PAGEBLOCK_NR_PAGES) free_one_page(mm, at, PAGEBLOCK_ORDER);
+static i32 free_block(struct mm *mm, i32 block, i32 order, i32 pcp) {
+  if (order <= PAGEBLOCK_ORDER) return free_one_page(mm, block, order, pcp);
+  for (i32 at = block; at < block + (1 << order); at += PAGEBLOCK_NR_PAGES) free_one_page(mm, at, PAGEBLOCK_ORDER, pcp);
   return block;
 }
 
 static void set_pageblock_migratetype(struct mm *mm, i32 pfn, i32 mt) {
   i32 start = pageblock_start(pfn), zone = zone_of(mm, start), before = migratetype_of(mm, start), moved = 0;
   i32 head = start & ~((1 << MAX_PAGE_ORDER) - 1);
-  if (mm->mapcount[head] == BUDDY && mm->private[head] == MAX_PAGE_ORDER) {
+  if (mm->mapcount[head] == buddy_value(MAX_PAGE_ORDER)) {
     del_from_free_list(mm, head, zone, MAX_PAGE_ORDER, before);
     account_free(mm, zone, before, -(1 << MAX_PAGE_ORDER));
     set_migratetype(mm, start, mt, 1);
-    free_one_page(mm, start ^ PAGEBLOCK_NR_PAGES, PAGEBLOCK_ORDER);
-    free_one_page(mm, start, PAGEBLOCK_ORDER);
+    free_one_page(mm, start ^ PAGEBLOCK_NR_PAGES, PAGEBLOCK_ORDER, NO_CAPTURE);
+    free_one_page(mm, start, PAGEBLOCK_ORDER, NO_CAPTURE);
     return;
   }
   for (i32 p = start; p < start + PAGEBLOCK_NR_PAGES;) {
-    if (mm->mapcount[p] != BUDDY) {
+    if (!is_buddy(mm->mapcount[p])) {
       p++;
       continue;
     }
-    i32 order = mm->private[p];
+    i32 order = buddy_order(mm->mapcount[p]);
     del_from_free_list(mm, p, zone, order, before);
     add_to_free_list(mm, p, zone, order, mt, true);
     moved += 1 << order;
@@ -481,8 +540,8 @@ static void set_pageblock_migratetype(struct mm *mm, i32 pfn, i32 mt) {
 static i32 rmqueue_smallest(struct mm *mm, i32 zone, i32 order, i32 mt) {
   for (i32 current = order; current < NR_PAGE_ORDERS; current++) {
     i32 head = free_list(mm, zone, current, mt);
-    if (list_empty(mm->links, head)) continue;
     i32 pfn = list_first(mm->links, head);
+    if (pfn == head) continue;
     del_from_free_list(mm, pfn, zone, current, mt);
     for (i32 half = current - 1; half >= order; half--) {
       add_to_free_list(mm, pfn + (1 << half), zone, half, mt, false);
@@ -491,6 +550,49 @@ static i32 rmqueue_smallest(struct mm *mm, i32 zone, i32 order, i32 mt) {
     return pfn;
   }
   return -1;
+}
+
+/* fallback.ts. Claiming and stealing are not ported: whoever gets there with something to take stops. */
+
+enum { RMQUEUE_NORMAL, RMQUEUE_CMA };
+
+static void no_fallback(const struct mm *mm, i32 zone, i32 order, i32 mt) {
+  for (i32 current = order; current < NR_PAGE_ORDERS; current++) {
+    for (i32 other = 0; other < MIGRATE_PCPTYPES; other++) {
+      bool is_free = mm->nr_free_blocks[(zone * NR_PAGE_ORDERS + current) * MIGRATE_TYPES + other] > 0;
+      check(other == mt || mt >= MIGRATE_PCPTYPES || !is_free, "fallback is not ported");
+    }
+  }
+}
+
+static inline i32 rmqueue_mode(struct mm *mm, i32 zone, i32 order, i32 mt, i32 alloc_flags, i32 *mode) {
+  bool cma = (alloc_flags & ALLOC_CMA) != 0;
+  if (cma && mm->nr_free_cma[zone] > mm->nr_free[zone] >> 1) {
+    i32 pfn = rmqueue_smallest(mm, zone, order, MIGRATE_CMA);
+    if (pfn >= 0) return pfn;
+  }
+  if (*mode <= RMQUEUE_NORMAL) {
+    i32 pfn = rmqueue_smallest(mm, zone, order, mt);
+    if (pfn >= 0) return pfn;
+  }
+  if (*mode <= RMQUEUE_CMA && cma) {
+    i32 pfn = rmqueue_smallest(mm, zone, order, MIGRATE_CMA);
+    if (pfn >= 0) {
+      *mode = RMQUEUE_CMA;
+      return pfn;
+    }
+  }
+  no_fallback(mm, zone, order, mt);
+  return -1;
+}
+
+static i32 rmqueue_buddy(struct mm *mm, i32 zone, i32 order, i32 mt, i32 alloc_flags) {
+  if ((alloc_flags & ALLOC_HIGHATOMIC) != 0) {
+    i32 pfn = rmqueue_smallest(mm, zone, order, MIGRATE_HIGHATOMIC);
+    if (pfn >= 0) return pfn;
+  }
+  i32 mode = RMQUEUE_NORMAL;
+  return rmqueue_mode(mm, zone, order, mt, alloc_flags, &mode);
 }
 
 static inline i32 isolate_free_page(struct mm *mm, i32 pfn, i32 order) {
@@ -585,7 +687,8 @@ static void free_pcppages_bulk(struct mm *mm, i32 pcp, i32 count, i32 first_list
       list_del(mm->links, pfn);
       left -= 1 << order;
       mm->pcp_count[pcp] -= 1 << order;
-      free_one_page(mm, pfn, order);
+      if (mm->trace) mm->trace->drain(pfn, order, migratetype_of(mm, pfn));
+      free_one_page(mm, pfn, order, pcp);
     }
     list = (list + 1) % NR_PCP_LISTS;
   }
@@ -612,10 +715,11 @@ static inline void clear_page_state(struct mm *mm, i32 pfn, i32 order) {
 static void free_frozen_pages(struct mm *mm, i32 pfn, i32 order) {
   clear_page_state(mm, pfn, order);
   count_events(mm, PGFREE, 1 << order);
+  if (mm->trace) mm->trace->page_free(pfn, order);
   i32 zone = zone_of(mm, pfn), mt = migratetype_of(mm, pfn);
   if (!is_pcp_order(order) || mt == MIGRATE_ISOLATE) {
     lock_bits(&mm->zone_lock[zone], SPIN_LOCKED);
-    free_block(mm, pfn, order);
+    free_block(mm, pfn, order, NO_CAPTURE);
     mm->zone_lock[zone] &= ~SPIN_LOCKED;
     return;
   }
@@ -662,45 +766,53 @@ static inline i32 pages_to_refill(struct mm *mm, i32 pcp, i32 order) {
   return min_i(batch, most);
 }
 
-static inline void rmqueue_bulk(struct mm *mm, i32 pcp, i32 order, i32 mt) {
-  i32 zone = pcp / mm->cpus;
+static inline void rmqueue_bulk(struct mm *mm, i32 pcp, i32 order, i32 mt, i32 alloc_flags) {
+  i32 zone = pcp / mm->cpus, mode = RMQUEUE_NORMAL;
   i32 list = pcp_list(mm, pcp, pcp_index_of(order, mt));
   i32 pages = pages_to_refill(mm, pcp, order);
   i32 blocks = pages > 1 ? max_i(pages >> order, 2) : 1;
   for (i32 got = 0; got < blocks; got++) {
-    i32 pfn = rmqueue_smallest(mm, zone, order, mt);
+    i32 pfn = rmqueue_mode(mm, zone, order, mt, alloc_flags, &mode);
     if (pfn < 0) break;
+    if (mm->trace) mm->trace->alloc_zone_locked(pfn, order, mt);
     list_add_tail(mm->links, pfn, list);
     mm->pcp_count[pcp] += 1 << order;
   }
 }
 
-static inline i32 take_free(struct mm *mm, i32 zone, i32 order, i32 mt) {
-  if (mm->nr_free[zone] - (1 << order) < mm->wmark_min[zone]) return -1;
-  if (!is_pcp_order(order) || mt >= MIGRATE_PCPTYPES) {
-    lock_bits(&mm->zone_lock[zone], SPIN_LOCKED);
-    i32 pfn = rmqueue_smallest(mm, zone, order, mt);
-    mm->zone_lock[zone] &= ~SPIN_LOCKED;
-    return pfn;
+static inline i32 rmqueue(struct mm *mm, i32 zone, i32 order, i32 mt, i32 alloc_flags) {
+  i32 pfn = -1;
+  if (is_pcp_order(order) && mt < MIGRATE_PCPTYPES) {
+    i32 pcp = pcp_of(mm, zone, 0), list = pcp_index_of(order, mt);
+    lock_bits(&mm->pcp_lock[pcp], SPIN_LOCKED);
+    pfn = pcp_take(mm, pcp, list);
+    mm->pcp_lock[pcp] &= ~SPIN_LOCKED;
+    if (pfn < 0) {
+      lock_bits(&mm->zone_lock[zone], SPIN_LOCKED);
+      rmqueue_bulk(mm, pcp, order, mt, alloc_flags);
+      mm->zone_lock[zone] &= ~SPIN_LOCKED;
+      lock_bits(&mm->pcp_lock[pcp], SPIN_LOCKED);
+      pfn = pcp_take(mm, pcp, list);
+      mm->pcp_lock[pcp] &= ~SPIN_LOCKED;
+    }
   }
-  i32 pcp = pcp_of(mm, zone, 0), list = pcp_index_of(order, mt);
-  lock_bits(&mm->pcp_lock[pcp], SPIN_LOCKED);
-  i32 kept = pcp_take(mm, pcp, list);
-  mm->pcp_lock[pcp] &= ~SPIN_LOCKED;
-  if (kept >= 0) return kept;
-  lock_bits(&mm->zone_lock[zone], SPIN_LOCKED);
-  rmqueue_bulk(mm, pcp, order, mt);
-  mm->zone_lock[zone] &= ~SPIN_LOCKED;
-  lock_bits(&mm->pcp_lock[pcp], SPIN_LOCKED);
-  kept = pcp_take(mm, pcp, list);
-  mm->pcp_lock[pcp] &= ~SPIN_LOCKED;
-  return kept;
+  if (pfn < 0) {
+    lock_bits(&mm->zone_lock[zone], SPIN_LOCKED);
+    pfn = rmqueue_buddy(mm, zone, order, mt, alloc_flags);
+    mm->zone_lock[zone] &= ~SPIN_LOCKED;
+    if (pfn >= 0 && mm->trace) mm->trace->alloc_zone_locked(pfn, order, mt);
+  }
+  if (pfn >= 0) count_events(mm, PGALLOC + mm->zone_idx[zone], 1 << order);
+  if ((alloc_flags & ALLOC_KSWAPD) != 0 && test_clear(&mm->zone_flags[zone], ZONE_BOOSTED_WATERMARK)) {
+    check(false, "kswapd is not ported");
+  }
+  return pfn;
 }
 
-static inline i32 alloc_pages(struct mm *mm, i32 zone, i32 order, i32 mt) {
-  i32 pfn = take_free(mm, zone, order, mt);
+static inline i32 alloc_from_zone(struct mm *mm, i32 zone, i32 order, i32 mt) {
+  if (mm->nr_free[zone] - (1 << order) < mm->wmark_min[zone]) return -1;
+  i32 pfn = rmqueue(mm, zone, order, mt, mt == MIGRATE_MOVABLE ? ALLOC_CMA : 0);
   if (pfn < 0) return -1;
-  count_events(mm, PGALLOC, 1 << order);
   prep_compound_page(mm, pfn, order);
   mm->refcount[pfn] = 1;
   return pfn;

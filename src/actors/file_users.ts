@@ -11,14 +11,16 @@
  */
 
 import type { Cpu } from '../base/cpu.ts'
-import { type MappingId, type Pfn, pfnOf, type Slot, slotOf } from '../base/units.ts'
+import { type Pfn, pfnOf, type Slot } from '../base/units.ts'
 import { filemapGetFolio, filemapRemoveFolio } from '../mm/filemap.ts'
+import { GFP_KERNEL } from '../mm/gfp.ts'
 import { tryGetPage } from '../mm/gup.ts'
-import { PG_dirty, PG_locked, PG_uptodate, PG_writeback } from '../mm/limits.ts'
+import { PG_locked, PG_uptodate, ZONE_NORMAL } from '../mm/limits.ts'
 import { folioAddLru, folioIsolateLru } from '../mm/lru.ts'
-import { AS_LOCKED, folioMapping, type Mm } from '../mm/page.ts'
+import type { Mm } from '../mm/page.ts'
 import { freeFolio, putPage } from '../mm/page_alloc.ts'
-import { folioMapcount } from '../mm/rmap.ts'
+import { ScanControl } from '../mm/scan_control.ts'
+import { FOLIO_RECLAIMED, shrinkFolio } from '../mm/shrink_folio.ts'
 
 /**
  * Reads what a slot of a file holds; waits while the page that it finds there is being filled. -1: nothing there.
@@ -67,19 +69,23 @@ export function truncateSlot(cpu: Cpu, mm: Mm, slot: Slot): number {
   }
 }
 
+/** The list for pieces of a large folio: small ones have none. */
+const PIECES = 0
+
 // How a reclaim ended.
 /** The page is free. */
 export const RECLAIMED = 0
-/** Isolated, and on its list again: in use, locked, dirty or mapped. */
+/** Isolated, and on an LRU list again: in use, locked or dirty. */
 export const KEPT = 1
 /** Not isolated: nothing has changed. */
 export const NOT_ISOLATED = 2
 
 /**
- * Reclaims one page: off its LRU list, out of its cache if nobody uses it and it is clean, free.
+ * Reclaims one page: off its LRU list, out of its page tables and its cache if nobody else uses it, free. It is
+ * mm/shrink_list.ts with a batch of one page.
  *
- * @locks  takes and drops (U), trylocks (L), then (I)
- * @kernel mm/vmscan.c isolate_lru_folios(), shrink_folio_list() v6.18, of a clean unmapped folio
+ * @locks  takes and drops (U), trylocks (L), then (R), (I)
+ * @kernel mm/vmscan.c isolate_lru_folios(), shrink_folio_list() v6.18
  */
 export function reclaimPage(cpu: Cpu, mm: Mm, pfn: Pfn): number {
   if (!tryGetPage(cpu, mm, pfn)) return NOT_ISOLATED
@@ -89,7 +95,8 @@ export function reclaimPage(cpu: Cpu, mm: Mm, pfn: Pfn): number {
     putPage(cpu, mm, pfn)
     return NOT_ISOLATED
   }
-  const removed = cpu.tryLock(mm.flags, pfn, PG_locked) && removeAndUnlock(cpu, mm, pfn)
+  const sc = new ScanControl({ gfp: GFP_KERNEL, order: 0, reclaimIdx: ZONE_NORMAL, kswapd: false })
+  const removed = shrinkFolio(cpu, mm, pfn, sc, mm.taskList(cpu.id, PIECES)) === FOLIO_RECLAIMED
   cpu.at(removed ? 'freeing' : 'keeping', pfn)
   if (removed) {
     freeFolio(cpu, mm, pfn)
@@ -98,32 +105,4 @@ export function reclaimPage(cpu: Cpu, mm: Mm, pfn: Pfn): number {
   folioAddLru(cpu, mm, pfn)
   putPage(cpu, mm, pfn)
   return KEPT
-}
-
-/** Takes the page out of its cache, with its references frozen, unless somebody uses it. @locks needs (L), drops it */
-function removeAndUnlock(cpu: Cpu, mm: Mm, pfn: Pfn): boolean {
-  const flags = cpu.load(mm.flags, pfn)
-  const mapping = folioMapping(flags, cpu.load(mm.mapping, pfn))
-  const idle = (flags & (PG_dirty | PG_writeback)) === 0 && folioMapcount(cpu, mm, pfn, flags) === 0
-  const removed = mapping !== 0 && idle && removeMapping(cpu, mm, pfn, mapping)
-  cpu.unlock(mm.flags, pfn, PG_locked)
-  return removed
-}
-
-/**
- * Freezes the references of a page that only its cache and the caller have, and empties its slot.
- *
- * @locks  needs (L); takes and drops (I)
- * @kernel mm/vmscan.c __remove_mapping() v6.18, without the swap cache and without shadows
- */
-function removeMapping(cpu: Cpu, mm: Mm, pfn: Pfn, mapping: MappingId): boolean {
-  cpu.lock(mm.mappingFlags, mapping, AS_LOCKED)
-  const frozen = cpu.cas(mm.refcount, pfn, 2, 0)
-  if (frozen) {
-    cpu.store(mm.cache, slotOf(cpu.load(mm.private, pfn)), 0)
-    cpu.store(mm.private, pfn, 0)
-    cpu.store(mm.mapping, pfn, 0)
-  }
-  cpu.unlock(mm.mappingFlags, mapping, AS_LOCKED)
-  return frozen
 }

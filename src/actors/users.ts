@@ -15,7 +15,8 @@ import type { Cpu } from '../base/cpu.ts'
 import { pfnOf, type Vpn, type VpnColumn, vpnOf } from '../base/units.ts'
 import type { Mm } from '../mm/page.ts'
 import { putPage } from '../mm/page_alloc.ts'
-import { accessPage, PTE_PRESENT, presentPte, ptePfn } from '../mm/rmap.ts'
+import { accessPage, isPresentPte, NOT_MAPPED, presentPte, ptePfn } from '../mm/rmap.ts'
+import { type FaultPages, faultInPage } from '../mm/swapin.ts'
 
 /** A machine, and what its users know of it. */
 export interface UserMachine {
@@ -31,6 +32,8 @@ export interface UserMachine {
 export const ACCESSED = 0
 /** There is no page at that vpn any more. */
 export const UNMAPPED_MEANWHILE = 1
+/** It is swapped out, and there is no memory for it. */
+export const NO_PAGE = 2
 
 /**
  * Writes `value` to what is mapped at `vpn`; waits while it migrates, and starts again if it was moved or
@@ -50,6 +53,29 @@ export function writeMapped(cpu: Cpu, machine: UserMachine, vpn: Vpn, value: num
 }
 
 /**
+ * The same where the page may be swapped out: it is swapped in first, to a page of `pages`.
+ *
+ * @sleeps while the page migrates, and for the page lock
+ * @errors NO_PAGE: there is no page to swap it in to; the pte is as before
+ */
+export function writeFaulting(
+  cpu: Cpu,
+  machine: UserMachine,
+  pages: FaultPages,
+  vpn: Vpn,
+  value: number,
+): number {
+  for (;;) {
+    // Each round either ends or has seen the pte change.
+    const found = faultInPage(cpu, machine.mm, vpn, pages, true)
+    if (found < 0) return found === NOT_MAPPED ? UNMAPPED_MEANWHILE : NO_PAGE
+    const pte = presentPte(pfnOf(found))
+    if (cpu.atomically(machine.mm.pte, vpn, 0, storeThroughPte, machine, vpn, pte, value) === 1)
+      return ACCESSED
+  }
+}
+
+/**
  * A speculative pin: a reference on whatever the pte maps, kept only if the pte still maps it afterwards; then a
  * write through the pin, which asks no pte any more.
  *
@@ -61,7 +87,7 @@ export function writeMapped(cpu: Cpu, machine: UserMachine, vpn: Vpn, value: num
 export function pinAndWrite(cpu: Cpu, machine: UserMachine, vpn: Vpn, value: number): number {
   const { mm } = machine
   const pte = cpu.load(mm.pte, vpn)
-  if ((pte & PTE_PRESENT) === 0) return UNMAPPED_MEANWHILE
+  if (!isPresentPte(pte)) return UNMAPPED_MEANWHILE
   const pfn = ptePfn(pte)
   if (!cpu.addUnlessZero(mm.refcount, pfn)) return UNMAPPED_MEANWHILE
   const same = cpu.load(mm.pte, vpn) === pte

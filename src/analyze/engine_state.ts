@@ -5,8 +5,8 @@
 
 import { listFirst, listNext } from '../base/list.ts'
 import { type CpuId, cpuIdOf, pfnOf, type ZoneId, zoneIdOf } from '../base/units.ts'
-import { type Mm, NR_PCP_LISTS } from '../mm/page.ts'
-import { isBuddy, pcpOrderOf } from '../mm/page_alloc.ts'
+import { buddyOrder, isBuddy, type Mm, NR_PCP_LISTS } from '../mm/page.ts'
+import { pcpOrderOf } from '../mm/pcp.ts'
 import { OWNER_FREE, OWNER_PCP } from './classify.ts'
 
 /** By pfn: OWNER_FREE in a free block, OWNER_PCP on a per-cpu list, 0 anything else. */
@@ -18,7 +18,7 @@ export function freeMap(mm: Mm): Uint8Array {
       at++
       continue
     }
-    const end = at + (1 << mm.private[pfn])
+    const end = at + (1 << buddyOrder(mm.mapcount[pfn]))
     map.fill(OWNER_FREE, at, end)
     at = end
   }

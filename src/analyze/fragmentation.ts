@@ -4,9 +4,10 @@
  * Rules:
  *   - integer arithmetic, in the kernel's order: the thousandths equal /sys/kernel/debug/extfrag to the digit.
  *
- * @kernel mm/vmstat.c fill_contig_page_info(), __fragmentation_index(), unusable_free_index(), extfrag_for_order() v6.18
+ * @kernel mm/vmstat.c fill_contig_page_info(), unusable_free_index(), extfrag_for_order() v6.18
  */
 
+import { fragmentationIndexOf } from '../mm/vmstat.ts'
 import { pagesInBlocks } from './free_blocks.ts'
 
 /** Blocks of `order` that the free blocks of that order and above contain. */
@@ -22,10 +23,12 @@ export function suitableBlocks(freeBlocksByOrder: readonly number[], order: numb
  */
 export function fragmentationIndex(freeBlocksByOrder: readonly number[], order: number): number {
   const blocks = freeBlocksByOrder.reduce((sum, count) => sum + count, 0)
-  if (blocks === 0) return 0
-  if (suitableBlocks(freeBlocksByOrder, order) > 0) return -1000
-  const freePages = pagesInBlocks(freeBlocksByOrder)
-  return 1000 - Math.floor((1000 + Math.floor((freePages * 1000) / 2 ** order)) / blocks)
+  return fragmentationIndexOf(
+    pagesInBlocks(freeBlocksByOrder),
+    blocks,
+    suitableBlocks(freeBlocksByOrder, order),
+    order,
+  )
 }
 
 /** Thousandths of the free memory that cannot serve an allocation of `order`. */

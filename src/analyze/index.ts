@@ -9,3 +9,4 @@ export { type Actual, actualBetween, type PredictionError, predictionError } fro
 export { captureCpu, loadMachine } from './load.ts'
 export { buildPageMap, type PageMap } from './page_map.ts'
 export { type Outcome, type Prediction, predictCompaction } from './predict.ts'
+export { KEPT_FLAGS, kpagecount, kpageflags } from './proc_page.ts'

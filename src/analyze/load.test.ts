@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { cpuIdOf, nidOf, pfnOf, type Vpn, vpnOf, zoneIdOf } from '../base/units.ts'
 import { compactNode, type Mm } from '../mm/index.ts'
 import { COMPOUND_TAIL, PG_dirty, PG_head, PG_lru, PGTY_slab, PGTY_zsmalloc } from '../mm/limits.ts'
-import { compoundOrder, MAPPING_FIRST_FILE, pageType } from '../mm/page.ts'
+import { buddyOrder, compoundOrder, MAPPING_FIRST_FILE, pageType } from '../mm/page.ts'
 import { verify } from '../mm/verify.ts'
 import { captureOf, type Sketch } from '../testing/capture.ts'
 import { valueOf } from '../testing/reference.ts'
@@ -38,7 +38,7 @@ const block = (flags: string, words: number, more: Sketch['columns'] = {}): Sket
 describe('what becomes of a page', () => {
   test('free pages form blocks, slab stays', () => {
     const mm = machineOf(block(`${FREE}*6`, 6))
-    expect([mm.private[pfnOf(0)], mm.private[pfnOf(4)]]).toEqual([2, 1])
+    expect([mm.mapcount[pfnOf(0)], mm.mapcount[pfnOf(4)]].map(buddyOrder)).toEqual([2, 1])
     expect(mm.nrFree[zoneIdOf(0)]).toBe(6)
     expect(pageType(mm.mapcount[pfnOf(6)])).toBe(PGTY_slab)
     verify(mm)

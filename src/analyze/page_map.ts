@@ -27,7 +27,7 @@
  * Not here: the engine's state (load.ts); who blocks what (blockers.ts).
  */
 
-import { bytesOf, endOfRun, forEachByte, quadsOf } from '../base/bytes.ts'
+import { CHUNK, endOfRun, FIRST_BYTE, quadsOf } from '../base/bytes.ts'
 import { ok, type Result } from '../base/result.ts'
 import type { Nid } from '../base/units.ts'
 import {
@@ -36,7 +36,7 @@ import {
   PAGEBLOCK_ABSENT,
   PAGES_PER_PAGEBLOCK,
 } from '../capture/format/capture.ts'
-import { mapDictionary } from '../capture/format/column.ts'
+import { countWords, mapDictionary } from '../capture/format/column.ts'
 import { KPF_ANON, KPF_KSM, KPF_LRU, KPF_SLAB, lowMask } from '../capture/format/kpageflags.ts'
 import { parsePagetypeinfo } from '../capture/format/pagetypeinfo.ts'
 import { parseVmstat } from '../capture/format/vmstat.ts'
@@ -68,6 +68,8 @@ import {
 } from './classify.ts'
 import { orderAt } from './free_blocks.ts'
 import {
+  type BlockCensus,
+  CENSUS_STRIDE,
   countBlocks,
   inferTypes,
   isMovableType,
@@ -155,13 +157,14 @@ export function buildPageMap(capture: Capture, options: PageMapOptions = {}): Re
   if (refcount) markPinned(owner, flags, words, signs, refcount)
 
   const typeCounts = zones.map((zone) => typeCountsOfZone(pagetypeinfo?.value, zone))
-  const types = recorded ? recordedTypes(recorded) : inferTypes(owner, countBlocks(owner), typeCounts)
+  const census = countBlocks(owner)
+  const types = recorded ? recordedTypes(recorded) : inferTypes(owner, census, typeCounts)
 
   const mapping = capture.columns.get('truth.mapping')
   if (mapping) markByMapping(owner, mapping, traits)
   const pcp = options.ignorePcp ? undefined : capture.columns.get('truth.pcp')
   if (pcp) markRecordedPcp(owner, pcp)
-  const untyped = zones.map((zone) => settleZone({ owner, flags, words, signs, types, traits }, zone))
+  const untyped = zones.map((zone) => settleZone({ owner, census, flags, words, signs, types, traits }, zone))
 
   const total = (pick: (zone: Untyped) => number): number =>
     untyped.reduce((sum, zone) => sum + pick(zone), 0)
@@ -249,10 +252,9 @@ function zsmallocForm(flags: Column): ZsmallocForm {
   const formOfWord = mapDictionary(flags, (low, high) =>
     high === 0 ? -1 : forms.findIndex((form) => isZsmallocWord(low, high, form)),
   )
-  for (let pfn = 0; pfn < flags.index.length; pfn++) {
-    const form = formOfWord[flags.index[pfn]]
-    if (form >= 0) pages[form]++
-  }
+  countWords(flags).forEach((count, word) => {
+    if (formOfWord[word] >= 0) pages[formOfWord[word]] += count
+  })
   let best = -1
   for (let form = 0; form < forms.length; form++) if (pages[form] > (best < 0 ? 0 : pages[best])) best = form
   return best < 0 ? 'none' : forms[best]
@@ -268,14 +270,7 @@ interface PagesRead {
 const SINGLE = 0
 const IN_FREE_RUN = 1
 const COMPOUND_HEAD = 2
-const COMPOUND_TAIL = 3
-
-/**
- * Pages that one call works on. A multiple of the largest block, so that no free block crosses a border; and small,
- * because V8 exchanges a function for its compiled form between two calls: one loop over all pages would run most
- * of its time uncompiled (measured: 25 ms instead of 3).
- */
-const CHUNK = 4096
+const COMPOUND_TAIL = ORDER_TAIL
 
 /**
  * Passes 1 and 4: an owner for each page by its word; where a free block or a compound page begins, its order. Pages
@@ -290,8 +285,9 @@ function readPages(flags: Column, words: WordClasses, zones: readonly ZoneSpan[]
     order,
     ownerQuads: quadsOf(owner),
     orderQuads: quadsOf(order),
-    ownerOfWord: Int32Array.from(words.owner),
-    kindOfWord: Int32Array.from(words.owner, (who, word) => kindOf(who, words.attributes[word])),
+    kindAndOwner: Int32Array.from(words.owner, (who, word) =>
+      packed(who, kindOf(who, words.attributes[word])),
+    ),
     isLruWord: words.attributes.map((attributes) => attributes & ATTR_LRU),
   }
   for (const zone of zones) {
@@ -316,9 +312,8 @@ interface Reading {
   readonly order: Uint8Array
   readonly ownerQuads: Int32Array
   readonly orderQuads: Int32Array
-  /** By flags word. */
-  readonly ownerOfWord: Int32Array
-  readonly kindOfWord: Int32Array
+  /** By flags word: owner in bits 0-7, kind in bits 16-23, see packed(). */
+  readonly kindAndOwner: Int32Array
   readonly isLruWord: Uint16Array
 }
 
@@ -328,30 +323,25 @@ function kindOf(owner: number, attributes: number): number {
   return (attributes & ATTR_TAIL) === 0 ? SINGLE : COMPOUND_TAIL
 }
 
-function readSingly(
-  { owner, order, index, ownerOfWord, kindOfWord }: Reading,
-  start: number,
-  end: number,
-): void {
+/** Two bytes with room for a neighbour's: `packed(a) | (packed(b) << 8)` holds two owners and two kinds, each as a pair. */
+const packed = (owner: number, kind: number): number => owner | (kind << 16)
+
+function readSingly({ owner, order, index, kindAndOwner }: Reading, start: number, end: number): void {
   for (let pfn = start; pfn < end; pfn++) {
-    owner[pfn] = ownerOfWord[index[pfn]]
-    order[pfn] = kindOfWord[index[pfn]]
+    owner[pfn] = kindAndOwner[index[pfn]]
+    order[pfn] = kindAndOwner[index[pfn]] >>> 16
   }
 }
 
 /** Four pages a turn: V8 checks every array anew in each turn of a loop, which costs more than the bytes. */
-function readQuads(
-  { ownerQuads, orderQuads, index, ownerOfWord, kindOfWord }: Reading,
-  from: number,
-  to: number,
-): void {
+function readQuads({ ownerQuads, orderQuads, index, kindAndOwner }: Reading, from: number, to: number): void {
   for (let quad = from; quad < to; quad++) {
-    const a = index[4 * quad]
-    const b = index[4 * quad + 1]
-    const c = index[4 * quad + 2]
-    const d = index[4 * quad + 3]
-    ownerQuads[quad] = bytesOf(ownerOfWord[a], ownerOfWord[b], ownerOfWord[c], ownerOfWord[d])
-    orderQuads[quad] = bytesOf(kindOfWord[a], kindOfWord[b], kindOfWord[c], kindOfWord[d])
+    const at = 4 * quad
+    const low = kindAndOwner[index[at ^ FIRST_BYTE]] | (kindAndOwner[index[(at + 1) ^ FIRST_BYTE]] << 8)
+    const high =
+      kindAndOwner[index[(at + 2) ^ FIRST_BYTE]] | (kindAndOwner[index[(at + 3) ^ FIRST_BYTE]] << 8)
+    ownerQuads[quad] = (low & 0xffff) | (high << 16)
+    orderQuads[quad] = (low >>> 16) | (high & 0xffff0000)
   }
 }
 
@@ -370,12 +360,13 @@ function markOrders(
     const next = endOfRun(order, orderQuads, kind === COMPOUND_HEAD ? COMPOUND_TAIL : kind, pfn + 1, end)
     if (kind === IN_FREE_RUN) markFreeRun(order, pfn, next)
     else if (kind === COMPOUND_HEAD) {
-      markCompound(order, pfn, next)
+      const compoundOrder = 31 - Math.clz32(next - pfn)
+      order[pfn] = compoundOrder
+      if (1 << compoundOrder !== next - pfn) order.fill(0, pfn + (1 << compoundOrder), next)
       if (next - pfn >= PAGES_PER_PAGEBLOCK && isLruWord[index[pfn]] !== 0)
         owner.fill(OWNER_HUGE_FOLIO, pfn, next)
-    } else if (kind === COMPOUND_TAIL) {
-      // Tails whose head is in the chunk before (a hugetlb page of 1 GiB), or torn off.
-      order.fill(pfn === start && pfn > 0 && order[pfn - 1] === ORDER_TAIL ? ORDER_TAIL : 0, pfn, next)
+    } else if (kind === COMPOUND_TAIL && !(pfn === start && pfn > 0 && order[pfn - 1] === ORDER_TAIL)) {
+      order.fill(0, pfn, next) // Torn off; not of a head in the chunk before (a hugetlb page of 1 GiB).
     }
     pfn = next
   }
@@ -383,25 +374,12 @@ function markOrders(
 
 /** Orders of the free blocks of a run. */
 function markFreeRun(order: Uint8Array, start: number, end: number): void {
+  if (end - start > 1) order.fill(ORDER_TAIL, start, end)
   for (let pfn = start; pfn < end; ) {
     const blockOrder = orderAt(pfn, end - pfn)
-    markBlock(order, pfn, blockOrder)
+    order[pfn] = blockOrder
     pfn += 1 << blockOrder
   }
-}
-
-/** Order of a compound page. */
-function markCompound(order: Uint8Array, start: number, end: number): void {
-  const compoundOrder = 31 - Math.clz32(end - start)
-  markBlock(order, start, compoundOrder)
-  for (let pfn = start + (1 << compoundOrder); pfn < end; pfn++) order[pfn] = 0
-}
-
-function markBlock(order: Uint8Array, start: number, blockOrder: number): void {
-  const end = start + (1 << blockOrder)
-  order[start] = blockOrder
-  if (blockOrder > 4) order.fill(ORDER_TAIL, start + 1, end)
-  else for (let pfn = start + 1; pfn < end; pfn++) order[pfn] = ORDER_TAIL // a call costs more than this
 }
 
 /** Mapcount and cgroup of each page, as far as the capture has them (a slim one does not). */
@@ -544,6 +522,8 @@ function markRecordedPcp(owner: Uint8Array, pcp: Column): void {
 
 interface Draft {
   readonly owner: Uint8Array
+  /** Of an earlier state of `owner`: since then no page has become untyped. */
+  readonly census: BlockCensus
   readonly flags: Column
   readonly words: WordClasses
   readonly signs: Signs
@@ -560,20 +540,52 @@ interface Untyped {
 
 function settleZone(draft: Draft, zone: ZoneSpan): Untyped {
   const zsmalloc = draft.traits.zsmalloc === 'bare' ? settleBareZsmalloc(draft, zone) : 0
-  const { owner, signs, types, traits } = draft
+  if (draft.traits.zsmalloc === 'mapcount') settleMapcountZsmalloc(draft, zone)
   const beyond = blocksBeyondPcp(draft, zone)
   let pcp = 0
   let left = 0
-  if (traits.zsmalloc === 'mapcount') settleMapcountZsmalloc(draft, zone)
-  forEachByte(owner, OWNER_UNTYPED, zone.start, zone.end, (pfn) => {
-    const block = Math.floor(pfn / PAGES_PER_PAGEBLOCK)
-    if (isMovableType(types.type[block]) && !beyond.has(block)) {
-      owner[pfn] = OWNER_PCP
-      pcp++
-    } else if (signs.isCharged(pfn) || signs.mapcount(pfn) > 0) owner[pfn] = OWNER_KERNEL
-    else left++
+  forEachUntypedBlock(draft, zone, (block, start, end) => {
+    if (isMovableType(draft.types.type[block]) && !beyond.has(block))
+      pcp += settlePcp(draft.owner, start, end)
+    else left += settleKernel(draft, start, end)
   })
   return { pcp, zsmalloc, left }
+}
+
+/** Calls `visit` for the part within the zone of each pageblock that has untyped pages. */
+function forEachUntypedBlock(
+  { census }: Draft,
+  zone: ZoneSpan,
+  visit: (block: number, start: number, end: number) => void,
+): void {
+  const last = Math.ceil(zone.end / PAGES_PER_PAGEBLOCK)
+  for (let block = Math.floor(zone.start / PAGES_PER_PAGEBLOCK); block < last; block++) {
+    if (census[block * CENSUS_STRIDE + OWNER_UNTYPED] === 0) continue
+    const start = block * PAGES_PER_PAGEBLOCK
+    visit(block, Math.max(start, zone.start), Math.min(start + PAGES_PER_PAGEBLOCK, zone.end))
+  }
+}
+
+/** Untyped pages in a movable pageblock are on per-cpu lists. Gives how many. */
+function settlePcp(owner: Uint8Array, start: number, end: number): number {
+  let pcp = 0
+  for (let pfn = start; pfn < end; pfn++) {
+    if (owner[pfn] !== OWNER_UNTYPED) continue
+    owner[pfn] = OWNER_PCP
+    pcp++
+  }
+  return pcp
+}
+
+/** Untyped pages in another one are the kernel's where something says so. Gives the number of those left. */
+function settleKernel({ owner, signs }: Draft, start: number, end: number): number {
+  let left = 0
+  for (let pfn = start; pfn < end; pfn++) {
+    if (owner[pfn] !== OWNER_UNTYPED) continue
+    if (signs.isCharged(pfn) || signs.mapcount(pfn) > 0) owner[pfn] = OWNER_KERNEL
+    else left++
+  }
+  return left
 }
 
 /** Form `mapcount`: a page of this look with few mappings is one that the kernel maps to user space (an io_uring ring). */
@@ -585,14 +597,13 @@ function settleMapcountZsmalloc({ owner, flags, words, signs }: Draft, zone: Zon
 }
 
 /** Movable pageblocks without a flag on any page, if they are more than zoneinfo's per-cpu count has room for. */
-function blocksBeyondPcp({ owner, types }: Draft, zone: ZoneSpan): ReadonlySet<number> {
+function blocksBeyondPcp(draft: Draft, zone: ZoneSpan): ReadonlySet<number> {
+  const { owner, types } = draft
   const whole: number[] = []
-  const last = Math.floor(zone.end / PAGES_PER_PAGEBLOCK)
-  for (let block = Math.ceil(zone.start / PAGES_PER_PAGEBLOCK); block < last; block++) {
-    const start = block * PAGES_PER_PAGEBLOCK
-    if (!isMovableType(types.type[block]) || owner[start] !== OWNER_UNTYPED) continue
-    if (isAll(owner, start, start + PAGES_PER_PAGEBLOCK, OWNER_UNTYPED)) whole.push(block)
-  }
+  forEachUntypedBlock(draft, zone, (block, start, end) => {
+    if (end - start < PAGES_PER_PAGEBLOCK || !isMovableType(types.type[block])) return
+    if (isAll(owner, start, end, OWNER_UNTYPED)) whole.push(block)
+  })
   const room = Math.floor(zone.pcpPages / PAGES_PER_PAGEBLOCK)
   return new Set(whole.length <= room ? [] : whole)
 }

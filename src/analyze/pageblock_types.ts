@@ -26,7 +26,7 @@
  * @kernel include/linux/mmzone.h enum migratetype v6.18; evidence: captures/, scores in pageblock_types.test.ts
  */
 
-import { quadsOf } from '../base/bytes.ts'
+import { CHUNK, quadsOf } from '../base/bytes.ts'
 import {
   type Column,
   PAGEBLOCK_ABSENT,
@@ -69,30 +69,37 @@ export const PAGEBLOCK_ORDER = 31 - Math.clz32(PAGES_PER_PAGEBLOCK)
 export function countBlocks(owner: Uint8Array): BlockCensus {
   const census = new Uint16Array(Math.ceil(owner.length / PAGES_PER_PAGEBLOCK) * CENSUS_STRIDE)
   const quads = quadsOf(owner)
-  const whole = Math.floor(owner.length / PAGES_PER_PAGEBLOCK)
-  for (let block = 0; block < whole; block++) countBlock(census, quads, block)
-  for (let pfn = whole * PAGES_PER_PAGEBLOCK; pfn < owner.length; pfn++)
-    census[whole * CENSUS_STRIDE + owner[pfn]]++
+  const whole = owner.length - (owner.length % PAGES_PER_PAGEBLOCK)
+  for (let start = 0; start < whole; start += CHUNK)
+    countChunk(census, quads, start, Math.min(start + CHUNK, whole))
+  const last = (whole / PAGES_PER_PAGEBLOCK) * CENSUS_STRIDE
+  for (let pfn = whole; pfn < owner.length; pfn++) census[last + owner[pfn]]++
   return census
 }
 
-/**
- * One call a block, so that the compiled function is taken up early. Neighbours mostly have one owner: adding to the
- * cell just written would wait for that write.
- */
-function countBlock(census: BlockCensus, quads: Int32Array, block: number): void {
-  const at = block * CENSUS_STRIDE
-  const end = ((block + 1) * PAGES_PER_PAGEBLOCK) / 4
-  for (let quad = (block * PAGES_PER_PAGEBLOCK) / 4; quad < end; quad++) {
-    const four = quads[quad]
-    const first = four & 0xff
-    if (four === Math.imul(first, 0x01010101)) census[at + first] += 4
-    else {
-      census[at + first]++
-      census[at + ((four >>> 8) & 0xff)]++
-      census[at + ((four >>> 16) & 0xff)]++
-      census[at + (four >>> 24)]++
-    }
+/** Counts whole pageblocks. */
+function countChunk(census: BlockCensus, quads: Int32Array, start: number, end: number): void {
+  let quad = start / 4
+  for (let block = start / PAGES_PER_PAGEBLOCK; block < end / PAGES_PER_PAGEBLOCK; block++) {
+    const at = block * CENSUS_STRIDE
+    const last = quad + PAGES_PER_PAGEBLOCK / 4
+    const first = quads[quad]
+    const run = quad
+    while (quad < last && quads[quad] === first) quad++
+    countQuad(census, at, first, quad - run)
+    for (; quad < last; quad++) countQuad(census, at, quads[quad], 1)
+  }
+}
+
+/** Neighbours mostly have one owner: adding to the cell just written would wait for that write. */
+function countQuad(census: BlockCensus, at: number, four: number, times: number): void {
+  const first = four & 0xff
+  if (four === Math.imul(first, 0x01010101)) census[at + first] += 4 * times
+  else {
+    census[at + first] += times
+    census[at + ((four >>> 8) & 0xff)] += times
+    census[at + ((four >>> 16) & 0xff)] += times
+    census[at + (four >>> 24)] += times
   }
 }
 
@@ -252,15 +259,23 @@ function unmovableScore(
 
 /** Part of the memory map: nothing but its pages, or nothing but reserved pages next to such a block (hot-plugged memory's). */
 function isMemmap(block: number, census: BlockCensus): boolean {
-  const pagesOf = (other: number, owner: number): number => census[other * CENSUS_STRIDE + owner] ?? 0
-  for (const step of [1, -1]) {
-    let other = block
-    // Ends at the first block that is something else.
-    while (pagesOf(other, OWNER_RESERVED) === PAGES_PER_PAGEBLOCK) other += step
-    if (pagesOf(other, OWNER_MEMMAP) === PAGES_PER_PAGEBLOCK) return true
-  }
-  return false
+  if (isWholly(OWNER_MEMMAP, block, census)) return true
+  return (
+    isWholly(OWNER_RESERVED, block, census) &&
+    (isNextToMemmap(block, 1, census) || isNextToMemmap(block, -1, census))
+  )
 }
+
+/** The first block after it, or before it, that is not reserved is the memory map's. */
+function isNextToMemmap(block: number, step: number, census: BlockCensus): boolean {
+  let other = block
+  while (isWholly(OWNER_RESERVED, other, census)) other += step
+  return isWholly(OWNER_MEMMAP, other, census)
+}
+
+/** All pages of the block have this owner. False for a block that is not there. */
+const isWholly = (owner: number, block: number, census: BlockCensus): boolean =>
+  census[block * CENSUS_STRIDE + owner] === PAGES_PER_PAGEBLOCK
 
 /** Pages of drivers: movable if registered so, and then in movable blocks; if not, in unmovable ones. The flags do not tell. */
 function driverPages(census: BlockCensus, at: number): number {

@@ -18,19 +18,14 @@ import { ok, type Result } from '../base/result.ts'
 import { grouped } from '../base/text.ts'
 import { nidOf, pfnOf } from '../base/units.ts'
 import type { Capture } from '../capture/format/capture.ts'
-import {
-  COMPACT_COMPLETE,
-  COMPACT_CONTENDED,
-  COMPACT_RESULT_NAMES,
-  compactNode,
-  type ZoneCompaction,
-} from '../mm/compaction.ts'
+import { COMPACT_COMPLETE, COMPACT_CONTENDED, COMPACT_RESULT_NAMES } from '../mm/compact_result.ts'
+import { compactNode, type ZoneCompaction } from '../mm/compaction.ts'
 import { getUserPage } from '../mm/gup.ts'
 import type { KernelRules, Mm } from '../mm/index.ts'
 import { PAGE_MAPPING_ANON, PG_head, PG_lru } from '../mm/limits.ts'
 import { ISOLATED, ISOLATION_REASONS } from '../mm/movable_ops.ts'
-import { drainPagesZone } from '../mm/page_alloc.ts'
-import { forEachCpuOfZone, freeMap } from './engine_state.ts'
+import { drainAllPages } from '../mm/pcp.ts'
+import { freeMap } from './engine_state.ts'
 import { addCounts, countFreeBlocks, countFreeBlocksDrained, hugeBlocks } from './free_blocks.ts'
 import { captureCpu, loadMachine, rulesOf } from './load.ts'
 import type { PageMap, ZoneSpan } from './page_map.ts'
@@ -192,11 +187,6 @@ function assumptions(map: PageMap, seed: number): readonly [Assumption, ...Assum
   }
   const unpinned: Assumption = { name: 'no page is pinned', apply() {} }
   return hidden > 0 ? [asCaptured, drained, unpinned] : [asCaptured, drained]
-}
-
-/** Gives all per-cpu pages back to the free lists. @kernel mm/page_alloc.c drain_all_pages() v6.18 */
-function drainAllPages(cpu: Cpu, mm: Mm): void {
-  forEachCpuOfZone(mm, (zone, id) => drainPagesZone(cpu, mm, zone, id))
 }
 
 /** Takes an extra reference on `count` single anonymous pages, each equally likely (selection sampling). */

@@ -16,9 +16,11 @@ import { gunzipSync } from 'node:zlib'
 import { expect, test } from 'vitest'
 import { nidOf, pageblockAt } from '../base/units.ts'
 import { readCapture } from '../capture/format/reader.ts'
-import { COMPACT_RESULT_NAMES, compactNode } from '../mm/compaction.ts'
+import { COMPACT_RESULT_NAMES } from '../mm/compact_result.ts'
+import { compactNode } from '../mm/compaction.ts'
 import type { Mm } from '../mm/index.ts'
 import { PB_ABSENT, PB_migrate_skip } from '../mm/page.ts'
+import { SILENT } from '../mm/trace.ts'
 import { verify } from '../mm/verify.ts'
 import { captureCpu, loadMachine } from './load.ts'
 import { buildPageMap } from './page_map.ts'
@@ -50,21 +52,15 @@ function machineBefore(name: string): Mm {
 /** Compacts every node, as writing to compact_memory does. */
 function compactAll(mm: Mm): TraceEvent[] {
   const events: TraceEvent[] = []
-  const trace = {
-    isolateMigratepages: (...scan: number[]) => events.push(['migrate', ...scan]),
-    isolateFreepages: (...scan: number[]) => events.push(['free', ...scan]),
+  mm.trace = {
+    ...SILENT,
+    mmCompactionIsolateMigratepages: (...scan) => events.push(['migrate', ...scan]),
+    mmCompactionIsolateFreepages: (...scan) => events.push(['free', ...scan]),
+    mmCompactionEnd: ({ migratePfn, freePfn }, result) =>
+      events.push(['end', migratePfn, freePfn, COMPACT_RESULT_NAMES[result]]),
   }
-  for (let nid = 0; nid < mm.nodes; nid++) {
-    // The end of a zone comes right after its last scan.
-    const before = events.length
-    const zones = compactNode(captureCpu(), mm, nidOf(nid), trace)
-    const scans = events.splice(before)
-    for (const { cc, result } of zones) {
-      const [start, end] = [mm.zoneStart[cc.zone], mm.zoneEnd[cc.zone]]
-      events.push(...scans.filter(([, from]) => Number(from) >= start && Number(from) < end))
-      events.push(['end', cc.migratePfn, cc.freePfn, COMPACT_RESULT_NAMES[result]])
-    }
-  }
+  for (let nid = 0; nid < mm.nodes; nid++) compactNode(captureCpu(), mm, nidOf(nid))
+  mm.trace = undefined
   return events
 }
 

@@ -3,7 +3,8 @@
  *
  * Cell 2n is the next node of node n, cell 2n + 1 the previous one: both in one cache line, which alone
  * doubles the speed of everything that links and unlinks. Pages are nodes 0..pages-1; heads are nodes
- * beyond. A node on no list has both links 0 (a list holds at least its head, which is never node 0).
+ * beyond. A node on no list has both links 0 (a list holds at least its head, which is never node 0). Shifts, not
+ * products: a shift cannot overflow, so V8 has nothing to check.
  *
  * A typical sequence is:
  *   initList(links, head)
@@ -24,60 +25,77 @@ export type Links = Int32Array
 
 /** Makes `head` an empty list. */
 export function initList(links: Links, head: ListNode): void {
-  links[2 * head] = head
-  links[2 * head + 1] = head
+  links[head << 1] = head
+  links[(head << 1) | 1] = head
 }
 
 export function listEmpty(links: Links, head: ListNode): boolean {
-  return links[2 * head] === head
+  return links[head << 1] === head
 }
 
 /** First node, or the head itself if the list is empty. */
 export function listFirst(links: Links, head: ListNode): ListNode {
-  return listNodeOf(links[2 * head])
+  return listNodeOf(links[head << 1])
 }
 
 /** Last node, or the head itself if the list is empty. */
 export function listLast(links: Links, head: ListNode): ListNode {
-  return listNodeOf(links[2 * head + 1])
+  return listNodeOf(links[(head << 1) | 1])
 }
 
 /** The node after `node`; the head after the last one. */
 export function listNext(links: Links, node: ListNode): ListNode {
-  return listNodeOf(links[2 * node])
+  return listNodeOf(links[node << 1])
+}
+
+/** The node before `node`; the head before the first one. */
+export function listPrev(links: Links, node: ListNode): ListNode {
+  return listNodeOf(links[(node << 1) | 1])
+}
+
+/** Turns a list so that `node`, which is on it, is first: what was before it follows the rest. */
+export function listRotateFirst(links: Links, node: ListNode, head: ListNode): void {
+  listDel(links, head)
+  listAddTail(links, head, node)
+}
+
+/** Turns a list so that `node`, which is on it, is last. */
+export function listRotateLast(links: Links, node: ListNode, head: ListNode): void {
+  listDel(links, head)
+  listAdd(links, head, node)
 }
 
 /** True if the node is on some list. */
 export function isListed(links: Links, node: number): boolean {
-  return (links[2 * node] | links[2 * node + 1]) !== 0
+  return (links[node << 1] | links[(node << 1) | 1]) !== 0
 }
 
 /** Puts `node` first. */
 export function listAdd(links: Links, node: number, head: number): void {
-  const first = links[2 * head]
-  links[2 * node] = first
-  links[2 * node + 1] = head
-  links[2 * first + 1] = node
-  links[2 * head] = node
+  const first = links[head << 1]
+  links[node << 1] = first
+  links[(node << 1) | 1] = head
+  links[(first << 1) | 1] = node
+  links[head << 1] = node
 }
 
 /** Puts `node` last. */
 export function listAddTail(links: Links, node: number, head: number): void {
-  const last = links[2 * head + 1]
-  links[2 * node] = head
-  links[2 * node + 1] = last
-  links[2 * last] = node
-  links[2 * head + 1] = node
+  const last = links[(head << 1) | 1]
+  links[node << 1] = head
+  links[(node << 1) | 1] = last
+  links[last << 1] = node
+  links[(head << 1) | 1] = node
 }
 
 /** Takes `node` off its list. */
 export function listDel(links: Links, node: number): void {
-  const next = links[2 * node]
-  const prev = links[2 * node + 1]
-  links[2 * prev] = next
-  links[2 * next + 1] = prev
-  links[2 * node] = 0
-  links[2 * node + 1] = 0
+  const next = links[node << 1]
+  const prev = links[(node << 1) | 1]
+  links[prev << 1] = next
+  links[(next << 1) | 1] = prev
+  links[node << 1] = 0
+  links[(node << 1) | 1] = 0
 }
 
 /** Takes `node` off its list and puts it last on another. */
@@ -89,25 +107,25 @@ export function listMoveTail(links: Links, node: number, head: number): void {
 /** Moves all nodes of `from`, in order, to the front of `to`. `from` is empty afterwards. */
 export function listSplice(links: Links, from: ListNode, to: ListNode): void {
   if (listEmpty(links, from)) return
-  const first = links[2 * from]
-  const last = links[2 * from + 1]
-  const next = links[2 * to]
-  links[2 * first + 1] = to
-  links[2 * to] = first
-  links[2 * last] = next
-  links[2 * next + 1] = last
+  const first = links[from << 1]
+  const last = links[(from << 1) | 1]
+  const next = links[to << 1]
+  links[(first << 1) | 1] = to
+  links[to << 1] = first
+  links[last << 1] = next
+  links[(next << 1) | 1] = last
   initList(links, from)
 }
 
 /** Moves all nodes of `from`, in order, to the end of `to`. `from` is empty afterwards. */
 export function listSpliceTail(links: Links, from: ListNode, to: ListNode): void {
   if (listEmpty(links, from)) return
-  const first = links[2 * from]
-  const last = links[2 * from + 1]
-  const prev = links[2 * to + 1]
-  links[2 * first + 1] = prev
-  links[2 * prev] = first
-  links[2 * last] = to
-  links[2 * to + 1] = last
+  const first = links[from << 1]
+  const last = links[(from << 1) | 1]
+  const prev = links[(to << 1) | 1]
+  links[(first << 1) | 1] = prev
+  links[prev << 1] = first
+  links[last << 1] = to
+  links[(to << 1) | 1] = last
   initList(links, from)
 }

@@ -9,22 +9,18 @@ import { describe, expect, test } from 'vitest'
 import { FastCpu } from '../base/cpu.ts'
 import { cpuIdOf, nidOf, type Pfn, pageblockAt, pfnOf, slotOf, vpnOf, zoneIdOf } from '../base/units.ts'
 import { machineOf, RecordingCpu, type TestMachine, type TestMachineOptions } from '../testing/machine.ts'
+import { CompactControl, type CompactRequest, scannersMet } from './compact_control.ts'
 import {
   COMPACT_COMPLETE,
   COMPACT_CONTENDED,
   COMPACT_PARTIAL_SKIPPED,
   COMPACT_RESULT_NAMES,
-  CompactControl,
-  type CompactRequest,
-  type CompactTrace,
-  compactionAlloc,
-  compactZone,
-  isolateFreepages,
-  isolateMigratepages,
-  isolateMigratepagesBlock,
-  resetIsolationSuitable,
-  scannersMet,
-} from './compaction.ts'
+} from './compact_result.ts'
+import { compactZone } from './compaction.ts'
+import { resetIsolationSuitable, startAtCachedPositions } from './compaction_hints.ts'
+import { moveFreepagesBlockLocked } from './free_area.ts'
+import { compactionAlloc, isolateFreepages } from './free_scanner.ts'
+import { __GFP_MOVABLE, __GFP_RECLAIMABLE, GFP_KERNEL } from './gfp.ts'
 import { compactNode, RULES_6_1, RULES_6_18 } from './index.ts'
 import {
   COMPACT_CLUSTER_MAX,
@@ -43,6 +39,7 @@ import {
   pageblock_nr_pages,
   pageblockOf,
 } from './limits.ts'
+import { isolateMigratepages, isolateMigratepagesBlock } from './migrate_scanner.ts'
 import {
   REFUSED_DIRTY,
   REFUSED_HUGE,
@@ -52,8 +49,8 @@ import {
   REFUSED_WRITEBACK,
 } from './movable_ops.ts'
 import { AS_INACCESSIBLE, folioPages, type Mm, NO_MIGRATE_FOLIO, PB_migrate_skip } from './page.ts'
-import { setPageblockMigratetypeLocked } from './page_alloc.ts'
 import { ptePfn } from './rmap.ts'
+import { SILENT } from './trace.ts'
 import { verify } from './verify.ts'
 import { vmEvents } from './vmstat.ts'
 
@@ -123,13 +120,18 @@ function check(
   return cc
 }
 
-/** A trace as text: `migrate 0~512 scanned=512 taken=3`, places relative to the zone. */
-function tracing(): { trace: CompactTrace; lines: string[] } {
+/** The scans of a machine as text: `migrate 0~512 scanned=512 taken=3`, places relative to the zone. */
+function scansOf(mm: Mm): string[] {
   const lines: string[] = []
   const line = (what: string) => (from: Pfn, to: Pfn, scanned: number, taken: number) => {
     lines.push(`${what} ${from - START}~${to - START} scanned=${scanned} taken=${taken}`)
   }
-  return { lines, trace: { isolateMigratepages: line('migrate'), isolateFreepages: line('free') } }
+  mm.trace = {
+    ...SILENT,
+    mmCompactionIsolateMigratepages: line('migrate'),
+    mmCompactionIsolateFreepages: line('free'),
+  }
+  return lines
 }
 
 const hints = (mm: Mm): string =>
@@ -138,7 +140,7 @@ const hints = (mm: Mm): string =>
   ).join('')
 
 const setType = (machine: TestMachine, block: number, mt: number): void => {
-  setPageblockMigratetypeLocked(machine.mm, START + block * pageblock_nr_pages, mt)
+  moveFreepagesBlockLocked(machine.mm, START + block * pageblock_nr_pages, mt)
 }
 
 const positions = (mm: Mm): { async: number; sync: number; free: number } => ({
@@ -169,9 +171,9 @@ test('C-1 two scanners, from the start up and from the end down, until they are 
 })
 
 test('C-2 at most 32 pages a round, within one pageblock; the second round finishes the block', () => {
-  const { trace, lines } = tracing()
   const machine = draw(`|${'M'.repeat(40)}| |${'M'.repeat(20)}| |.| |${'.'.repeat(64)}|`)
-  const cc = new CompactControl(new FastCpu(), machine.mm, { ...wholeZone, trace })
+  const lines = scansOf(machine.mm)
+  const cc = new CompactControl(new FastCpu(), machine.mm, wholeZone)
   compactZone(new FastCpu(), cc)
   expect(lines).toEqual([
     'migrate 0~32 scanned=32 taken=32',
@@ -281,15 +283,15 @@ test('C-6 asynchronous direct compaction takes from pageblocks of its own kind, 
     return types.filter((_, block) => seen[blockPages(block)] === 'i')
   }
   expect(sources(asyncDirect(1))).toEqual([MIGRATE_MOVABLE, MIGRATE_CMA])
-  expect(sources({ ...asyncDirect(1), migratetype: MIGRATE_UNMOVABLE })).toEqual([MIGRATE_UNMOVABLE])
-  expect(sources({ ...asyncDirect(1), migratetype: MIGRATE_RECLAIMABLE })).toEqual([MIGRATE_RECLAIMABLE])
+  expect(sources({ ...asyncDirect(1), gfp: GFP_KERNEL })).toEqual([MIGRATE_UNMOVABLE])
+  expect(sources({ ...asyncDirect(1), gfp: GFP_KERNEL | __GFP_RECLAIMABLE })).toEqual([MIGRATE_RECLAIMABLE])
   expect(sources({ ...asyncDirect(1), mode: MIGRATE_SYNC_LIGHT })).toEqual(types)
   expect(sources({ ...asyncDirect(1), direct: false })).toEqual(types)
 
   // A pageblock under a compound page of its size or more is never looked into, from its second half either.
-  const { trace, lines } = tracing()
   const huge = machineOf(`${'U'.padEnd(1024, '=')}${'M'.padEnd(512, '=')}M`, { blocks: 5, start: 1024 })
-  const cc = new CompactControl(new FastCpu(), huge.mm, { ...wholeZone, trace })
+  const lines = scansOf(huge.mm)
+  const cc = new CompactControl(new FastCpu(), huge.mm, wholeZone)
   expect(isolateMigratepages(new FastCpu(), cc)).toBe(true)
   expect(lines).toEqual([expect.stringContaining('taken=1')])
   expect(huge.picture().at(blockPages(3))).toBe('i')
@@ -305,11 +307,11 @@ function targets(
   const machine = draw(`|M| |U| ${picture}`, options)
   types.forEach((mt, block) => setType(machine, 2 + block, mt))
   const taken: number[] = []
-  const trace: CompactTrace = {
-    isolateMigratepages: () => undefined,
-    isolateFreepages: (from) => taken.push((from - START) / pageblock_nr_pages),
+  machine.mm.trace = {
+    ...SILENT,
+    mmCompactionIsolateFreepages: (from) => taken.push((from - START) / pageblock_nr_pages),
   }
-  const cc = new CompactControl(new FastCpu(), machine.mm, { ...wholeZone, ...request, trace })
+  const cc = new CompactControl(new FastCpu(), machine.mm, { ...wholeZone, ...request })
   cc.nrMigratepages = 10_000
   cc.migratePfn = pfnOf(START + blockPages(1))
   isolateFreepages(new FastCpu(), cc)
@@ -326,17 +328,18 @@ test('C-7 targets are movable pageblocks that are not one large free block', () 
   expect(targets(`|${whole}| |U .|`, {})).toEqual([3])
   expect(targets(`|${whole}| |U .|`, { ignoreBlockSuitable: true })).toEqual([3])
   // A request of order 3 leaves a block alone that begins with a free block of order 3; before v6.9 only of order 9.
-  const free8 = '|. . . . . . . . U .| |. . . . U .|'
-  expect(targets(free8, { order: 3 })).toEqual([3])
-  expect(targets(free8, { order: 3 }, { rules: RULES_6_1 })).toEqual([2, 3])
+  const free8 = '|. . . . . . . . U U|'
+  expect(targets(free8, { order: 3 })).toEqual([])
+  expect(targets(free8, { order: 3 }, { rules: RULES_6_1 })).toEqual([2])
 })
 
 describe('C-8', () => {
   /** Scans all sources with hints. */
   const scanAll = (machine: TestMachine, request: Partial<CompactRequest>): string[] => {
-    const { trace, lines } = tracing()
+    const lines = scansOf(machine.mm)
     const cpu = new FastCpu()
-    const cc = new CompactControl(cpu, machine.mm, { zone, order: -1, mode: MIGRATE_SYNC, ...request, trace })
+    const cc = new CompactControl(cpu, machine.mm, { zone, order: -1, mode: MIGRATE_SYNC, ...request })
+    if (!cc.wholeZone) startAtCachedPositions(cpu, cc)
     while (!scannersMet(cc)) isolateMigratepages(cpu, cc)
     return lines
   }
@@ -433,12 +436,17 @@ describe('C-9', () => {
   test('C-9 positions go on from the last pass, and say whether all was seen when the scanners meet', () => {
     const { mm } = draw('|U| |U| |M| |U| |U| |U|')
     const cpu = new FastCpu()
-    const cc = new CompactControl(cpu, mm, request)
+    const goOn = (): CompactControl => {
+      const control = new CompactControl(cpu, mm, request)
+      startAtCachedPositions(cpu, control)
+      return control
+    }
+    const cc = goOn()
     expect([cc.migratePfn - START, cc.freePfn - START]).toEqual([0, blockPages(5)])
     isolateMigratepages(cpu, cc)
     // After the end of block 0 block 1 would come. The kernel writes down the one after it.
     expect(positions(mm)).toEqual({ async: blockPages(2), sync: blockPages(2), free: blockPages(5) })
-    expect(new CompactControl(cpu, mm, request).migratePfn).toBe(START + blockPages(2))
+    expect(goOn().migratePfn).toBe(START + blockPages(2))
     expect(new CompactControl(cpu, mm, wholeZone).migratePfn).toBe(START)
     // Not from the first source on, as far as anybody knows: what was seen is a part.
     expect(compactZone(cpu, new CompactControl(cpu, mm, request))).toBe(COMPACT_PARTIAL_SKIPPED)
@@ -451,11 +459,8 @@ describe('C-9', () => {
     const { mm } = draw('|U| |U| |M .| |U| |U| |U| |U| |. . . U|')
     const cpu = new FastCpu()
     const seen: unknown[] = []
-    const trace: CompactTrace = {
-      isolateMigratepages: () => seen.push(positions(mm)),
-      isolateFreepages: () => undefined,
-    }
-    compactZone(cpu, new CompactControl(cpu, mm, { ...request, mode: MIGRATE_ASYNC, trace }))
+    mm.trace = { ...SILENT, mmCompactionIsolateMigratepages: () => seen.push(positions(mm)) }
+    compactZone(cpu, new CompactControl(cpu, mm, { ...request, mode: MIGRATE_ASYNC }))
     expect(seen.slice(0, 4)).toMatchObject([
       { async: blockPages(2), sync: 0 },
       { async: blockPages(3), sync: blockPages(2) },
@@ -469,6 +474,7 @@ describe('C-9', () => {
     mm.cachedFreePfn[zone] = 0
     mm.cachedMigratePfnSync[zone] = 5 * START
     const cc = new CompactControl(new FastCpu(), mm, request)
+    startAtCachedPositions(new FastCpu(), cc)
     expect([cc.migratePfn - START, cc.freePfn - START]).toEqual([0, blockPages(2)])
     expect(positions(mm)).toEqual({ async: 0, sync: 0, free: blockPages(2) })
   })
@@ -511,10 +517,10 @@ test('C-16 free pages left over are returned, and the free scanner goes back for
 })
 
 test('a free scanner that finds nothing takes longer strides, up to 32 pages', () => {
-  const { trace, lines } = tracing()
   // Page 3 of a block is not seen by strides of 2, 4, …; the last block, scanned with stride 1, has none.
   const machine = draw(`|M M M| |U| ${'|U U U .| '.repeat(8)} |U|`)
-  const cc = new CompactControl(new FastCpu(), machine.mm, { ...wholeZone, trace })
+  const lines = scansOf(machine.mm)
+  const cc = new CompactControl(new FastCpu(), machine.mm, wholeZone)
   cc.nrMigratepages = 3
   isolateFreepages(new FastCpu(), cc)
   expect(lines.map((line) => /scanned.*/.exec(line)?.[0])).toEqual(

@@ -18,6 +18,8 @@ export const pageblock_nr_pages = 512
 export const PAGE_ALLOC_COSTLY_ORDER = 3
 /** Pages that a scanner takes in one go. */
 export const COMPACT_CLUSTER_MAX = 32
+/** Pages that reclaim takes in one go. */
+export const SWAP_CLUSTER_MAX = 32
 
 // Migratetypes (B-2). The first three have per-cpu lists.
 export const MIGRATE_UNMOVABLE = 0
@@ -36,6 +38,18 @@ export const MIGRATETYPE_NAMES = [
   'CMA',
   'Isolate',
 ] as const
+
+// Kinds of zones, in the order in which a node has them. A request names the highest one that will do.
+export const ZONE_DMA = 0
+export const ZONE_DMA32 = 1
+export const ZONE_NORMAL = 2
+export const ZONE_MOVABLE = 3
+export const ZONE_DEVICE = 4
+export const MAX_NR_ZONES = 5
+export const ZONE_NAMES = ['DMA', 'DMA32', 'Normal', 'Movable', 'Device'] as const
+
+/** Bit of `zoneFlags`: a fallback has raised the watermarks, and kswapd is to be woken for it. */
+export const ZONE_BOOSTED_WATERMARK = 1
 
 // Page flags: the kernel's names at bits of our own choice, one word a page.
 export const PG_locked = 1 << 0

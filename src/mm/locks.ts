@@ -6,9 +6,10 @@
  *   (L) PG_locked of a page: a sleeping lock, one a folio, in `flags` of its head
  *     (R) rmap lock: who maps a page, one for the machine
  *       (P) pte lock: a step of the cpu on one pte
+ *       (U) lru lock of a node: its five LRU lists; also under (L) alone, and by itself
  *     (I) i_pages lock of a mapping: its page cache slots
  *     (O) a page owner's own lock (a driver's list)
- *     (U) lru lock of a node: its five LRU lists
+ *     (H) hugetlb lock: the pool's lists and counts, one for the machine
  *     (C) per-cpu lists: of that cpu only
  *       (Z) zone lock: free areas, pageblock types, per-zone counts
  *   (A) atomic: no lock, single cpu steps
@@ -23,7 +24,7 @@
 /** The bit of a spinlock word. */
 export const SPIN_LOCKED = 1
 
-export const LOCK_LETTERS = ['L', 'R', 'P', 'I', 'O', 'U', 'Z', 'C', 'A'] as const
+export const LOCK_LETTERS = ['L', 'R', 'P', 'I', 'O', 'U', 'H', 'Z', 'C', 'A'] as const
 export type LockLetter = (typeof LOCK_LETTERS)[number]
 
 /** Locks whose waiters sleep; the others spin. */
@@ -31,8 +32,8 @@ export const SLEEPING_LOCKS: readonly LockLetter[] = ['L']
 
 /** What may be waited for while a lock is held: the indented list above, as data. */
 export const TAKEN_UNDER: Readonly<Partial<Record<LockLetter, readonly LockLetter[]>>> = {
-  L: ['L', 'R', 'P', 'I', 'O', 'U', 'C', 'Z'], // a second (L): of another page, in an order that the two tasks share
-  R: ['P'],
+  L: ['L', 'R', 'P', 'I', 'O', 'U', 'H', 'C', 'Z'], // a second (L): of another page, in an order that the two tasks share
+  R: ['P', 'U'],
   C: ['Z'],
 }
 
@@ -43,6 +44,7 @@ export const LOCK_COLUMNS: Readonly<Record<string, LockLetter>> = {
   mappingFlags: 'I',
   ownerCells: 'O',
   lruLock: 'U',
+  hugetlbLock: 'H',
   zoneLock: 'Z',
   pcpLock: 'C',
 }

@@ -1,5 +1,6 @@
 /**
- * The LRU lists: five a node, by kind (anonymous, file) and activity, and one for unevictable folios.
+ * The LRU lists: five a node, by kind (anonymous, file) and activity, and one for unevictable folios. Pages on them
+ * are counted by zone, because a request may be content with some zones of a node only.
  *
  * PG_lru says that the folio is on its list. Whoever clears it (one step, one winner) takes the folio
  * off and owns its list links until he puts it back: that is how reclaim, migration and freeing exclude
@@ -14,7 +15,7 @@
 
 import type { Cpu } from '../base/cpu.ts'
 import { listAdd, listDel } from '../base/list.ts'
-import { type NodeColumn, nidOf, type Pfn, pfnOf } from '../base/units.ts'
+import { type NodeColumn, nidOf, type Pfn, pfnOf, type ZoneId, zoneIdOf } from '../base/units.ts'
 import { PG_active, PG_lru, PG_swapbacked, PG_unevictable } from './limits.ts'
 import { SPIN_LOCKED } from './locks.ts'
 import {
@@ -26,6 +27,7 @@ import {
   LRU_UNEVICTABLE,
   type Mm,
   NR_LRU_LISTS,
+  zonesOfNode,
 } from './page.ts'
 
 /** True for folios on the file lists: what is not backed by swap. */
@@ -42,17 +44,28 @@ export function folioLruList(flags: number): number {
 /** Node of the page. */
 export const nodeOf = (mm: Mm, pfn: Pfn): number => mm.zoneNode[mm.zoneOf(pfn)]
 
-function lruAddLocked(mm: Mm, page: number, nid: number, lru: number): number {
+/** Index of the count of pages of a zone on a list of its node. */
+const countOf = (zone: ZoneId, lru: number): number => zone * NR_LRU_LISTS + lru
+
+/** Pages on an LRU list that lie in one zone. Not locked: it may be out of date. @kernel NR_ZONE_LRU_BASE */
+export const zoneLruPages = (mm: Mm, zone: ZoneId, lru: number): number => mm.nrLru[countOf(zone, lru)]
+
+/** Pages on an LRU list of a node, in its zones up to a kind of zone. @kernel mm/vmscan.c lruvec_lru_size() v6.18 */
+export const nodeLruPages = (mm: Mm, nid: number, lru: number, highestZoneidx?: number): number =>
+  zonesOfNode(mm, nid, highestZoneidx).reduce((sum, zone) => sum + zoneLruPages(mm, zone, lru), 0)
+
+function lruAddLocked(mm: Mm, page: number, head: number, count: number): number {
   const pfn = pfnOf(page)
-  listAdd(mm.links, pfn, mm.lruList(nid, lru))
-  mm.nrLru[nid * NR_LRU_LISTS + lru] += folioPages(mm.flags[pfn])
+  listAdd(mm.links, pfn, head)
+  mm.nrLru[count] += folioPages(mm.flags[pfn])
   return 0
 }
 
-function lruDelLocked(mm: Mm, page: number, nid: number, lru: number): number {
+/** Takes a folio off the list of `lru`, and out of its count. @locks needs (U); the caller has cleared PG_lru */
+export function lruDelLocked(mm: Mm, page: number, zone: number, lru: number): number {
   const pfn = pfnOf(page)
   listDel(mm.links, pfn)
-  mm.nrLru[nid * NR_LRU_LISTS + lru] -= folioPages(mm.flags[pfn])
+  mm.nrLru[countOf(zoneIdOf(zone), lru)] -= folioPages(mm.flags[pfn])
   return 0
 }
 
@@ -63,9 +76,11 @@ function lruDelLocked(mm: Mm, page: number, nid: number, lru: number): number {
  * @kernel  mm/swap.c folio_add_lru() v6.18, without the batch
  */
 export function folioAddLru(cpu: Cpu, mm: Mm, pfn: Pfn): void {
-  const nid = nidOf(nodeOf(mm, pfn))
+  const zone = mm.zoneOf(pfn)
+  const nid = nidOf(mm.zoneNode[zone])
   const lru = folioLruList(cpu.load(mm.flags, pfn))
-  cpu.atomically(mm.lruLock, nid, SPIN_LOCKED, lruAddLocked, mm, pfn, nid, lru)
+  const head = mm.lruList(nid, lru)
+  cpu.atomically(mm.lruLock, nid, SPIN_LOCKED, lruAddLocked, mm, pfn, head, countOf(zone, lru))
   cpu.testSet(mm.flags, pfn, PG_lru)
 }
 
@@ -79,9 +94,9 @@ export function folioAddLru(cpu: Cpu, mm: Mm, pfn: Pfn): void {
 export function folioIsolateLru(cpu: Cpu, mm: Mm, pfn: Pfn): boolean {
   if ((cpu.load(mm.flags, pfn) & PG_lru) === 0) return false
   if (!cpu.testClear(mm.flags, pfn, PG_lru)) return false // another isolator, reclaim or a free won
-  const nid = nidOf(nodeOf(mm, pfn))
+  const zone = mm.zoneOf(pfn)
   const lru = folioLruList(cpu.load(mm.flags, pfn))
-  cpu.atomically(mm.lruLock, nid, SPIN_LOCKED, lruDelLocked, mm, pfn, nid, lru)
+  cpu.atomically(mm.lruLock, nidOf(mm.zoneNode[zone]), SPIN_LOCKED, lruDelLocked, mm, pfn, zone, lru)
   return true
 }
 

@@ -259,6 +259,7 @@ export function migratePages(
   const waits = target.memalloc === true ? WAIT_WRITEBACK : WAIT_LOCK | WAIT_WRITEBACK
   const job: Job = { cpu, mm, target, reason, waits, stats, lists }
   let notMigrated = 0
+  mm.trace?.mmMigratePagesStart(mode, reason)
   // Each round takes at least one folio off `from`.
   while (!listEmpty(mm.links, from)) {
     takeBatch(cpu, mm, from, lists.batch)
@@ -280,6 +281,7 @@ export function migratePages(
   countVmEvents(mm, THP_MIGRATION_SUCCESS, stats.thpSucceeded)
   countVmEvents(mm, THP_MIGRATION_FAIL, stats.thpFailed)
   countVmEvents(mm, THP_MIGRATION_SPLIT, stats.thpSplit)
+  mm.trace?.mmMigratePages(stats, mode, reason)
   return notMigrated
 }
 

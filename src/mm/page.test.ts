@@ -48,6 +48,7 @@ test('every list has a head of its own', () => {
       for (let cpu = 0; cpu < 2; cpu++) heads.push(mm.pcpList(mm.pcpOf(z, cpuIdOf(cpu)), list))
     for (let lru = 0; lru < 5; lru++) heads.push(mm.lruList(nidOf(z), lru))
     for (let task = 0; task < TASK_LISTS; task++) heads.push(mm.taskList(cpuIdOf(z), task))
+    heads.push(mm.hugetlbList(nidOf(z)))
   }
   for (let owner = 0; owner < OWNER_LISTS; owner++) heads.push(mm.ownerList(owner))
   expect(new Set(heads).size).toBe(heads.length)

@@ -1,14 +1,14 @@
 /**
- * The buddy allocator against a model that only knows which pages are free; the per-cpu lists by the rules
- * of two kernels; migratetypes, watermarks, order of lists.
+ * The buddy allocator against a model that only knows which pages are free; migratetypes, watermarks, order of lists.
  */
 
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { FastCpu } from '../base/cpu.ts'
-import { cpuIdOf, type Pfn, pageblockAt, pfnOf, vpnOf, zoneIdOf } from '../base/units.ts'
+import { type Pfn, pageblockAt, pfnOf, vpnOf, zoneIdOf } from '../base/units.ts'
 import { machineOf, type TestMachine } from '../testing/machine.ts'
-import { type KernelRules, type Mm, type PcpSpec, RULES_6_1, RULES_6_18 } from './index.ts'
+import { addFreeBlock, isolateFreePageLocked, moveFreepagesBlockLocked } from './free_area.ts'
+import { type Mm, RULES_6_1, RULES_6_18 } from './index.ts'
 import {
   MAX_PAGE_ORDER,
   MIGRATE_CMA,
@@ -21,19 +21,11 @@ import {
   pageblock_nr_pages,
   pageTypeValue,
 } from './limits.ts'
-import { PB_migrate_skip } from './page.ts'
-import {
-  addFreeBlock,
-  allocPages,
-  drainPagesZone,
-  freeFrozenPages,
-  isBuddy,
-  isolateFreePageLocked,
-  putPage,
-  setPageblockMigratetypeLocked,
-} from './page_alloc.ts'
+import { buddyOrder, isBuddy, PB_migrate_skip } from './page.ts'
+import { allocFromZone, freeFrozenPages, putPage } from './page_alloc.ts'
 import { zapPte } from './rmap.ts'
 import { verify } from './verify.ts'
+import { nrReservedHighatomicCountsThePageblocks } from './verify_free.ts'
 
 const zone = zoneIdOf(0)
 const START = 1024
@@ -46,7 +38,7 @@ const machine = (picture: string, more: Parameters<typeof machineOf>[1] = {}): T
 function freeBlocks(mm: Mm): string[] {
   const found: string[] = []
   for (let pfn = pfnOf(0); pfn < mm.pfnCount; pfn = pfnOf(pfn + 1)) {
-    if (isBuddy(mm.mapcount[pfn])) found.push(`${pfn - START}:${mm.private[pfn]}`)
+    if (isBuddy(mm.mapcount[pfn])) found.push(`${pfn - START}:${buddyOrder(mm.mapcount[pfn])}`)
   }
   return found
 }
@@ -96,7 +88,7 @@ describe('buddies', () => {
           putPage(cpu, mm, block.pfn)
           isFree.fill(1, block.pfn - START, block.pfn - START + (1 << block.order))
         } else {
-          const got = allocPages(cpu, mm, zone, order, MIGRATE_MOVABLE)
+          const got = allocFromZone(cpu, mm, zone, order, MIGRATE_MOVABLE)
           const possible = expectedBlocks(isFree).some((block) => Number(block.split(':')[1]) >= order)
           expect(got >= 0).toBe(possible)
           if (got < 0) continue
@@ -129,22 +121,23 @@ describe('buddies', () => {
       }),
       { maxLength: 40 },
     )
+    const unreserved = [nrReservedHighatomicCountsThePageblocks] // here any pageblock may be HIGHATOMIC
     const property = fc.property(changes, (history) => {
       const { mm } = machine('', { blocks: 4, rest: '.' })
       const cpu = new FastCpu()
       const held: Pfn[] = []
       history.forEach(({ block, mt, order }, step) => {
         const at = pfnOf(START + block * pageblock_nr_pages)
-        if (step % 3 === 0) setPageblockMigratetypeLocked(mm, at, mt)
+        if (step % 3 === 0) moveFreepagesBlockLocked(mm, at, mt)
         if (step % 3 === 0) expect(mm.migratetypeOf(at)).toBe(mt)
-        const pfn = allocPages(cpu, mm, zone, order, mt)
+        const pfn = allocFromZone(cpu, mm, zone, order, mt)
         if (pfn >= 0) held.push(pfnOf(pfn))
         const last = held.at(step % 2 === 0 ? 0 : -1)
         if (step % 3 === 2 && last !== undefined) putPage(cpu, mm, held.splice(held.indexOf(last), 1)[0])
-        verify(mm)
+        verify(mm, unreserved)
       })
       for (const pfn of held) putPage(cpu, mm, pfn)
-      verify(mm)
+      verify(mm, unreserved)
     })
     fc.assert(property, { numRuns: long ? 5000 : 100 })
   })
@@ -172,8 +165,8 @@ describe('buddies', () => {
   test('an allocation takes the smallest block that will do, and its first part', () => {
     const { mm } = machine(`........ U... UUUU ${'.'.repeat(16)}`.replace(/ /g, ''))
     const cpu = new FastCpu()
-    expect(allocPages(cpu, mm, zone, 1, MIGRATE_MOVABLE) - START).toBe(10)
-    expect(allocPages(cpu, mm, zone, 2, MIGRATE_MOVABLE) - START).toBe(0)
+    expect(allocFromZone(cpu, mm, zone, 1, MIGRATE_MOVABLE) - START).toBe(10)
+    expect(allocFromZone(cpu, mm, zone, 2, MIGRATE_MOVABLE) - START).toBe(0)
     expect(freeBlocks(mm)).toEqual(['4:2', '9:0', '16:4'])
   })
 
@@ -197,13 +190,13 @@ describe('migratetypes', () => {
   test('a pageblock that changes its type takes its free blocks along, to the end of the lists', () => {
     const { mm } = machine(`${'.U.U'.padEnd(515, 'U')}.U`)
     const mt = (block: number): number => mm.migratetypeOf(pfnOf(START + block * pageblock_nr_pages))
-    setPageblockMigratetypeLocked(mm, START + 512, MIGRATE_UNMOVABLE)
-    expect(setPageblockMigratetypeLocked(mm, START + 3, MIGRATE_UNMOVABLE)).toBe(2)
+    moveFreepagesBlockLocked(mm, START + 512, MIGRATE_UNMOVABLE)
+    expect(moveFreepagesBlockLocked(mm, START + 3, MIGRATE_UNMOVABLE)).toBe(2)
     expect([mt(0), mt(1)]).toEqual([MIGRATE_UNMOVABLE, MIGRATE_UNMOVABLE])
     expect(listed(mm, mm.freeList(0, 0, MIGRATE_UNMOVABLE))).toEqual([515, 0, 2])
     expect(listed(mm, mm.freeList(0, 0, MIGRATE_MOVABLE))).toEqual([])
     mm.pageblock[pageblockAt(START / 512)] |= PB_migrate_skip
-    setPageblockMigratetypeLocked(mm, START, MIGRATE_MOVABLE)
+    moveFreepagesBlockLocked(mm, START, MIGRATE_MOVABLE)
     expect(mm.pageblock[pageblockAt(START / 512)] & PB_migrate_skip).toBe(PB_migrate_skip)
     verify(mm)
   })
@@ -211,18 +204,18 @@ describe('migratetypes', () => {
   test('free pages of an isolated pageblock count for nobody, stay apart, and come back', () => {
     const { mm } = machine('', { blocks: 2, rest: '.' })
     expect(freeBlocks(mm)).toEqual(['0:10'])
-    setPageblockMigratetypeLocked(mm, START + 512, MIGRATE_ISOLATE)
+    moveFreepagesBlockLocked(mm, START + 512, MIGRATE_ISOLATE)
     expect(freeBlocks(mm)).toEqual(['0:9', '512:9'])
     expect(mm.nrFree[zone]).toBe(512)
     verify(mm)
-    setPageblockMigratetypeLocked(mm, START + 512, MIGRATE_MOVABLE)
+    moveFreepagesBlockLocked(mm, START + 512, MIGRATE_MOVABLE)
     expect([freeBlocks(mm), mm.nrFree[zone]]).toEqual([['0:10'], 1024])
     verify(mm)
   })
 
   test('a free block of two pageblocks takes the new type as a whole', () => {
     const { mm } = machine('', { blocks: 2, rest: '.' })
-    setPageblockMigratetypeLocked(mm, START + 512, MIGRATE_UNMOVABLE)
+    moveFreepagesBlockLocked(mm, START + 512, MIGRATE_UNMOVABLE)
     expect(freeBlocks(mm)).toEqual(['0:10'])
     expect(mm.migratetypeOf(pfnOf(START))).toBe(MIGRATE_UNMOVABLE)
     verify(mm)
@@ -231,11 +224,11 @@ describe('migratetypes', () => {
   test('pageblocks of different types merge when free, isolated, CMA and reserved ones do not', () => {
     const merges = (mt: number): boolean => {
       const { mm } = machine(`${'U'.padEnd(512, '=')}${'U'.padEnd(512, '=')}`)
-      setPageblockMigratetypeLocked(mm, START, mt)
+      moveFreepagesBlockLocked(mm, START, mt)
       const cpu = new FastCpu()
       putPage(cpu, mm, pfnOf(START))
       putPage(cpu, mm, pfnOf(START + 512))
-      verify(mm)
+      verify(mm, [nrReservedHighatomicCountsThePageblocks])
       return freeBlocks(mm).length === 1
     }
     expect([MIGRATE_UNMOVABLE, MIGRATE_RECLAIMABLE, MIGRATE_MOVABLE].map(merges)).toEqual([true, true, true])
@@ -244,7 +237,7 @@ describe('migratetypes', () => {
 
   test('a folio of two pageblocks of which one is isolated is freed to both', () => {
     const { mm } = machine('U'.padEnd(1024, '='))
-    setPageblockMigratetypeLocked(mm, START + 512, MIGRATE_ISOLATE)
+    moveFreepagesBlockLocked(mm, START + 512, MIGRATE_ISOLATE)
     putPage(new FastCpu(), mm, pfnOf(START))
     expect(freeBlocks(mm)).toEqual(['0:9', '512:9'])
     expect(mm.nrFree[zone]).toBe(512)
@@ -257,7 +250,7 @@ describe('migratetypes', () => {
       [MIGRATE_CMA, MIGRATE_CMA],
     ] as const) {
       const { mm } = machine(`${'.'.repeat(256)}..UU`)
-      setPageblockMigratetypeLocked(mm, START, mt)
+      moveFreepagesBlockLocked(mm, START, mt)
       expect(isolateFreePageLocked(mm, START, 8)).toBe(256)
       expect(mm.migratetypeOf(pfnOf(START))).toBe(after)
       freeFrozenPages(new FastCpu(), mm, pfnOf(START), 8)
@@ -277,175 +270,38 @@ describe('watermarks', () => {
     expect(mm.nrFree[zone]).toBe(2)
   })
 
+  test('what is free in HIGHATOMIC pageblocks does not count for that mark, what is free in CMA ones does', () => {
+    const taken = (mt: number): number => {
+      const { mm } = machine(`${'.'.repeat(8).padEnd(512, 'U')}........`, { watermarks: 8 })
+      moveFreepagesBlockLocked(mm, START + 512, mt)
+      return isolateFreePageLocked(mm, START, 2)
+    }
+    // 16 pages are free, 8 of them in a block of that type; 8 + 4 must stay.
+    expect(taken(MIGRATE_MOVABLE)).toBe(4)
+    expect(taken(MIGRATE_CMA)).toBe(4)
+    expect(taken(MIGRATE_HIGHATOMIC)).toBe(0)
+  })
+
   test('blocks of an isolated pageblock are taken whatever the mark', () => {
     const { mm } = machine('....', { watermarks: 100 })
-    setPageblockMigratetypeLocked(mm, START, MIGRATE_ISOLATE)
+    moveFreepagesBlockLocked(mm, START, MIGRATE_ISOLATE)
     expect(isolateFreePageLocked(mm, START, 2)).toBe(4)
   })
 
   test('an allocation may take the zone down to the min mark', () => {
     const { mm } = machine('....U', { watermarks: 2 })
     const cpu = new FastCpu()
-    expect(allocPages(cpu, mm, zone, 2, MIGRATE_MOVABLE)).toBe(-1)
-    expect(allocPages(cpu, mm, zone, 0, MIGRATE_MOVABLE)).toBe(START)
-    expect(allocPages(cpu, mm, zone, 0, MIGRATE_MOVABLE)).toBe(START + 1)
-    expect(allocPages(cpu, mm, zone, 0, MIGRATE_MOVABLE)).toBe(-1)
+    expect(allocFromZone(cpu, mm, zone, 2, MIGRATE_MOVABLE)).toBe(-1)
+    expect(allocFromZone(cpu, mm, zone, 0, MIGRATE_MOVABLE)).toBe(START)
+    expect(allocFromZone(cpu, mm, zone, 0, MIGRATE_MOVABLE)).toBe(START + 1)
+    expect(allocFromZone(cpu, mm, zone, 0, MIGRATE_MOVABLE)).toBe(-1)
     verify(mm)
-  })
-})
-
-describe('per-cpu lists', () => {
-  const pages = 512
-  const inUse = (rules: KernelRules, pcp: PcpSpec, letters = 'U'.repeat(pages)): TestMachine =>
-    machine(letters, { rules, pcp, contents: false })
-
-  /** Pages left on the lists after each of `count` frees. */
-  function afterFrees({ mm }: TestMachine, count: number, from = 0): number[] {
-    const cpu = new FastCpu()
-    const pcp = mm.pcpOf(zone, cpu.id)
-    return Array.from({ length: count }, (_, i) => {
-      // Every other page, so that nothing merges.
-      putPage(cpu, mm, pfnOf(START + 2 * (from + i)))
-      return mm.pcpCount[pcp]
-    })
-  }
-
-  const rises = (counts: readonly number[]): number[] =>
-    counts.flatMap((count, i) => (i > 0 && count < counts[i - 1] ? [counts[i - 1] + 1 - count] : []))
-
-  test('with a fixed high mark, each drain in a row is twice the one before, and leaves a batch', () => {
-    const fixed = { high: 32, highMin: 32, highMax: 32, batch: 4 }
-    expect(rises(afterFrees(inUse(RULES_6_1, fixed), 150))).toEqual([4, 8, 16, 28, 28, 28, 28])
-  })
-
-  test('an allocation in between halves what the next drain takes', () => {
-    const old = inUse(RULES_6_1, { high: 32, highMin: 32, highMax: 32, batch: 4 })
-    const cpu = new FastCpu()
-    expect(rises(afterFrees(old, 45))).toEqual([4, 8, 16])
-    const pcp = old.mm.pcpOf(zone, cpu.id)
-    expect(old.mm.pcpFreeFactor[pcp]).toBe(3)
-    expect(allocPages(cpu, old.mm, zone, 0, MIGRATE_MOVABLE)).toBe(START + 2 * 44)
-    expect(old.mm.pcpFreeFactor[pcp]).toBe(1)
-    expect(rises(afterFrees(old, 40, 45))[0]).toBe(8)
-    verify(old.mm)
-  })
-
-  test('with a tuned high mark, a drain takes as much as was freed in a row, and the mark follows', () => {
-    const tuned = inUse(RULES_6_18, { high: 8, highMin: 8, highMax: 64, batch: 4 })
-    const pcp = tuned.mm.pcpOf(zone, cpuIdOf(0))
-    expect(rises(afterFrees(tuned, 8))).toEqual([4])
-    expect(tuned.mm.pcpHigh[pcp]).toBe(12) // 8 freed in a row, and a batch
-    afterFrees(tuned, 200, 8)
-    expect(tuned.mm.pcpHigh[pcp]).toBe(64)
-    expect(tuned.mm.pcpFreeCount[pcp]).toBe(4 << 5) // as far as it counts
-    verify(tuned.mm)
-  })
-
-  test('with equal marks nothing is tuned', () => {
-    const { mm } = inUse(RULES_6_18, { high: 8, highMin: 8, highMax: 8, batch: 4 })
-    const cpu = new FastCpu()
-    for (let i = 0; i < 100; i++) putPage(cpu, mm, pfnOf(START + 2 * i))
-    expect(mm.pcpHigh[mm.pcpOf(zone, cpu.id)]).toBe(8)
-  })
-
-  test('blocks of orders 1 to 3, freed in a row, empty the set', () => {
-    const pairs = 'U='.repeat(256)
-    const old = inUse(RULES_6_1, { high: 64, highMin: 64, highMax: 64, batch: 4 }, pairs)
-    const cpu = new FastCpu()
-    const pcp = old.mm.pcpOf(zone, cpu.id)
-    const free = (mm: Mm, i: number): number => {
-      putPage(cpu, mm, pfnOf(START + 4 * i))
-      return mm.pcpCount[pcp]
-    }
-    expect([0, 1, 2].map((i) => free(old.mm, i))).toEqual([2, 4, 6])
-    old.mm.pcpFreeFactor[pcp] = 1
-    expect(free(old.mm, 3)).toBe(0)
-
-    const now = inUse(RULES_6_18, { high: 64, highMin: 8, highMax: 64, batch: 4 }, pairs)
-    // After a batch and half the lowest mark: 4 + 4 pages freed before.
-    expect([0, 1, 2, 3, 4].map((i) => free(now.mm, i))).toEqual([2, 4, 6, 8, 0])
-    verify(now.mm)
-  })
-
-  test('freed pages are found last in, first out, and drained oldest first, beginning with the list that overflowed', () => {
-    const { mm } = inUse(RULES_6_1, { high: 4, highMin: 4, highMax: 4, batch: 2 })
-    const cpu = new FastCpu()
-    const pcp = mm.pcpOf(zone, cpu.id)
-    for (const place of [0, 2, 4]) putPage(cpu, mm, pfnOf(START + place))
-    const list = mm.pcpList(pcp, MIGRATE_MOVABLE)
-    expect(listed(mm, list)).toEqual([4, 2, 0])
-    putPage(cpu, mm, pfnOf(START + 6))
-    expect(listed(mm, list)).toEqual([6, 4])
-    expect(freeBlocks(mm)).toEqual(['0:0', '2:0'])
-    drainPagesZone(cpu, mm, zone, cpu.id)
-    expect(listed(mm, mm.freeList(0, 0, MIGRATE_MOVABLE))).toEqual([6, 4, 2, 0])
-    expect(allocPages(cpu, mm, zone, 0, MIGRATE_MOVABLE) - START).toBe(6)
-    verify(mm)
-  })
-
-  test('a page of an isolated pageblock goes past them, one of a CMA or reserved pageblock counts as movable', () => {
-    const { mm } = inUse(RULES_6_18, { high: 64, highMin: 64, highMax: 64, batch: 4 })
-    const cpu = new FastCpu()
-    const pcp = mm.pcpOf(zone, cpu.id)
-    setPageblockMigratetypeLocked(mm, START, MIGRATE_ISOLATE)
-    putPage(cpu, mm, pfnOf(START))
-    expect([mm.pcpCount[pcp], freeBlocks(mm)]).toEqual([0, ['0:0']])
-    setPageblockMigratetypeLocked(mm, START, MIGRATE_CMA)
-    putPage(cpu, mm, pfnOf(START + 2))
-    expect(listed(mm, mm.pcpList(pcp, MIGRATE_MOVABLE))).toEqual([2])
-    drainPagesZone(cpu, mm, zone, cpu.id)
-    expect(listed(mm, mm.freeList(0, 0, MIGRATE_CMA))).toEqual([2, 0])
-    verify(mm)
-  })
-
-  test('orders 4 to 8 and 10 have none, order 9 has', () => {
-    const { mm } = machine(`${'U'.padEnd(1024, '=')}${'U'.padEnd(512, '=')}${'U'.padEnd(16, '=')}`, {
-      blocks: 4,
-      pcp: { high: 4000, highMin: 4000, highMax: 4000, batch: 4 },
-    })
-    const cpu = new FastCpu()
-    const pcp = mm.pcpOf(zone, cpu.id)
-    putPage(cpu, mm, pfnOf(START))
-    putPage(cpu, mm, pfnOf(START + 1536))
-    expect(mm.pcpCount[pcp]).toBe(0)
-    putPage(cpu, mm, pfnOf(START + 1024))
-    expect(mm.pcpCount[pcp]).toBe(512)
-    verify(mm)
-  })
-
-  test('a zone without sets keeps nothing back', () => {
-    const { mm } = inUse(RULES_6_18, { high: 0, highMin: 0, highMax: 0, batch: 1 })
-    const cpu = new FastCpu()
-    putPage(cpu, mm, pfnOf(START))
-    expect([mm.pcpCount[mm.pcpOf(zone, cpu.id)], freeBlocks(mm)]).toEqual([0, ['0:0']])
-  })
-
-  test('an empty list is filled with a batch; by 6.18, with twice as many each time', () => {
-    const refills = (rules: KernelRules): number[] => {
-      const { mm } = machine('', {
-        blocks: 1,
-        rest: '.',
-        rules,
-        pcp: { high: 64, highMin: 64, highMax: 64, batch: 4 },
-      })
-      const cpu = new FastCpu()
-      const seen: number[] = []
-      for (let i = 0; i < 60; i++) {
-        const free = mm.nrFree[zone]
-        allocPages(cpu, mm, zone, 0, MIGRATE_MOVABLE)
-        if (mm.nrFree[zone] < free) seen.push(free - mm.nrFree[zone])
-      }
-      verify(mm)
-      return seen.slice(0, 4)
-    }
-    expect(refills(RULES_6_1)).toEqual([4, 4, 4, 4])
-    expect(refills(RULES_6_18)).toEqual([4, 8, 16, 32])
   })
 })
 
 test('blocks that a capture shows merged have one type', () => {
   const { mm } = machine('U', { blocks: 4 })
-  setPageblockMigratetypeLocked(mm, START + 512, MIGRATE_UNMOVABLE)
+  moveFreepagesBlockLocked(mm, START + 512, MIGRATE_UNMOVABLE)
   for (let pfn = START; pfn < START + 1024; pfn++) mm.refcount[pfnOf(pfn)] = 0
   addFreeBlock(mm, pfnOf(START), 10)
   expect(mm.migratetypeOf(pfnOf(START + 512))).toBe(MIGRATE_MOVABLE)

@@ -62,6 +62,32 @@ export interface KernelRules {
    * repeated frees drain the list ever deeper (free_factor). (Since v6.7.)
    */
   readonly pcpHighAutoTuned: boolean
+  /**
+   * The fast search takes the skip hint of the pageblock that it has found, so that the scan of it ends with the first
+   * page that it takes. False: the block is scanned. (Until v6.3; seen in capture a5.)
+   */
+  readonly fastSearchTakesHint: boolean
+  /**
+   * Asynchronous direct compaction leaves the aligned block of the wanted order as soon as a page of it failed to
+   * move. False: the rest of the pageblock is isolated and moved at once. (Until v6.3.)
+   */
+  readonly failureLeavesAlignedBlock: boolean
+  /**
+   * Compaction looks for a captured page after it has drained the per-cpu lists. False: before. (Until v6.3.)
+   */
+  readonly drainsBeforeCaptureCheck: boolean
+  /**
+   * Direct reclaim that has reclaimed nothing walks through all priorities once more before it gives up, and counts as
+   * a second stall. (Since v6.10: the first walk need not see every cgroup.)
+   */
+  readonly failedReclaimWalksAgain: boolean
+  /** Proactive compaction counts what it scans as the daemon's. (6.1 does not: seen in capture a5.) */
+  readonly proactiveCountsScans: boolean
+  /**
+   * Huge pages that a growing hugetlb pool gets are added to it together at the end, so that the first one is the first
+   * to be given out. False: one by one, so that the last one is. (Since v6.7: commit d67e32f26713.)
+   */
+  readonly hugetlbPoolGrowsAtOnce: boolean
 }
 
 export const RULES_6_18: KernelRules = {
@@ -76,6 +102,12 @@ export const RULES_6_18: KernelRules = {
   copiesBeforeFreeze: true,
   batchedMigration: true,
   pcpHighAutoTuned: true,
+  fastSearchTakesHint: false,
+  failureLeavesAlignedBlock: false,
+  drainsBeforeCaptureCheck: false,
+  failedReclaimWalksAgain: true,
+  proactiveCountsScans: true,
+  hugetlbPoolGrowsAtOnce: true,
 }
 
 export const RULES_6_1: KernelRules = {
@@ -90,6 +122,12 @@ export const RULES_6_1: KernelRules = {
   copiesBeforeFreeze: false,
   batchedMigration: false,
   pcpHighAutoTuned: false,
+  fastSearchTakesHint: true,
+  failureLeavesAlignedBlock: true,
+  drainsBeforeCaptureCheck: true,
+  failedReclaimWalksAgain: false,
+  proactiveCountsScans: false,
+  hugetlbPoolGrowsAtOnce: false,
 }
 
 /** 6.12 has everything that this table tells apart as 6.18 has it. */

@@ -4,6 +4,7 @@
  * @ours
  */
 
+import { collapse } from './collapse.ts'
 import { HISTORY } from './history/index.ts'
 import { isolateFree } from './isolate_free.ts'
 import { isolatePutback } from './isolate_putback.ts'
@@ -12,14 +13,17 @@ import { migrateBatch } from './migrate_batch.ts'
 import { migrateMapped } from './migrate_mapped.ts'
 import type { Model } from './model.ts'
 import { ownerLock, pageLock } from './owner_lock.ts'
+import { swapOut } from './swap_out.ts'
 
 export const MODELS: readonly Model[] = [
   isolateFree,
   isolatePutback,
   migrateMapped,
   lruReclaim,
+  swapOut,
   migrateBatch,
   ownerLock,
   pageLock,
+  collapse,
   ...HISTORY,
 ]

@@ -34,9 +34,9 @@ import { ANON_MAPPING, type Mm } from '../mm/page.ts'
 import { putPage } from '../mm/page_alloc.ts'
 import {
   accessPage,
+  isMigrationPte,
+  isPresentPte,
   mapPage,
-  PTE_MIGRATION,
-  PTE_PRESENT,
   presentPte,
   ptePfn,
   removeMigrationPtes,
@@ -102,7 +102,7 @@ export const migrateMapped: Model = {
         {
           name: 'waiters-wake',
           says: 'no migration entry outlives its migration',
-          holds: ({ mm: state }) => vpnsOf(state).every((vpn) => (state.pte[vpn] & PTE_MIGRATION) === 0),
+          holds: ({ mm: state }) => vpnsOf(state).every((vpn) => !isMigrationPte(state.pte[vpn])),
         },
         {
           name: 'references-exact',
@@ -155,12 +155,12 @@ function usersOf(pages: readonly Pfn[], seeded: string | undefined): Task<UserMa
 function isUpToDate({ mm, last, origin }: UserMachine): boolean {
   return vpnsOf(mm).every((vpn) => {
     const pte = mm.pte[vpn]
-    return (pte & PTE_PRESENT) === 0 || mm.content[ptePfn(pte)] === last[origin[vpn]]
+    return !isPresentPte(pte) || mm.content[ptePfn(pte)] === last[origin[vpn]]
   })
 }
 
 function isAccounted(mm: Mm, pfn: Pfn): boolean {
-  const ptes = vpnsOf(mm).filter((vpn) => (mm.pte[vpn] & PTE_PRESENT) !== 0 && ptePfn(mm.pte[vpn]) === pfn)
+  const ptes = vpnsOf(mm).filter((vpn) => isPresentPte(mm.pte[vpn]) && ptePfn(mm.pte[vpn]) === pfn)
   if (ptes.length === 0) return isFree(mm, pfn)
   return mm.refcount[pfn] === ptes.length && mm.mapcount[pfn] === ptes.length
 }

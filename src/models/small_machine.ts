@@ -33,8 +33,14 @@ import {
   WRITTEN_UNDER,
 } from '../mm/locks.ts'
 import { folioAddLru } from '../mm/lru.ts'
-import { ANON_MAPPING, AS_LOCKED, MAPPING_FIRST_FILE, type MachineSpec, type Mm } from '../mm/page.ts'
-import { isBuddy } from '../mm/page_alloc.ts'
+import {
+  ANON_MAPPING,
+  AS_LOCKED,
+  isBuddy,
+  MAPPING_FIRST_FILE,
+  type MachineSpec,
+  type Mm,
+} from '../mm/page.ts'
 import { mapPage } from '../mm/rmap.ts'
 
 export interface SmallMachine {
@@ -52,7 +58,7 @@ const APART = 8
 export function smallMachine(
   pages: number,
   spares: number,
-  more: Pick<MachineSpec, 'ptes' | 'slots' | 'ownerCells' | 'cpus' | 'mappings'> = {},
+  more: Pick<MachineSpec, 'ptes' | 'slots' | 'swapSlots' | 'ownerCells' | 'cpus' | 'mappings'> = {},
 ): SmallMachine {
   const mm = createMachine({
     pfnCount: PAGEBLOCK,
@@ -133,7 +139,7 @@ export const isFree = (mm: Mm, pfn: Pfn): boolean =>
   mm.refcount[pfn] === 0 && mm.flags[pfn] === 0 && isBuddy(mm.mapcount[pfn])
 
 /** Counters that no decision depends on: touched without `cpu`. */
-export const isCounter = (column: string): boolean => column === 'events'
+export const isCounter = (column: string): boolean => column === 'events' || column === 'mthpStats'
 
 const CLASS_NAMES: Readonly<Record<LockLetter, string>> = {
   L: 'page lock',
@@ -142,6 +148,7 @@ const CLASS_NAMES: Readonly<Record<LockLetter, string>> = {
   I: 'i_pages lock',
   O: "owner's lock",
   U: 'lru lock',
+  H: 'hugetlb lock',
   Z: 'zone lock',
   C: 'per-cpu lock',
   A: 'no lock',

@@ -22,7 +22,7 @@ import {
   PGTY_zsmalloc,
 } from '../mm/limits.ts'
 import { pageType } from '../mm/page.ts'
-import { PTE_PRESENT, ptePfn } from '../mm/rmap.ts'
+import { isPresentPte, isSwapPte, ptePfn, pteSlot } from '../mm/rmap.ts'
 
 const COMMON: readonly (readonly [number, string])[] = [
   [PG_locked, 'locked'],
@@ -69,7 +69,8 @@ function columnText(column: string, value: number): string {
     return TYPE_NAMES.get(pageType(value)) ?? `0x${(value >>> 0).toString(16)}`
   if (column === 'pte') {
     if (value === 0) return 'none'
-    return `${(value & PTE_PRESENT) === 0 ? 'migration entry of' : 'page'} ${ptePfn(value)}`
+    if (isSwapPte(value)) return `swapped out to ${pteSlot(value)}`
+    return `${isPresentPte(value) ? 'page' : 'migration entry of'} ${ptePfn(value)}`
   }
   return String(value)
 }

@@ -4,13 +4,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { FastCpu } from '../base/cpu.ts'
 import { pfnOf, zoneIdOf } from '../base/units.ts'
-import {
-  MIGRATE_ASYNC,
-  MIGRATE_MOVABLE,
-  MIGRATE_SYNC,
-  MIGRATE_UNMOVABLE,
-  MR_COMPACTION,
-} from '../mm/limits.ts'
+import { MIGRATE_ASYNC, MIGRATE_MOVABLE, MIGRATE_SYNC, MR_COMPACTION } from '../mm/limits.ts'
 import {
   migrateFolioMove,
   migrateFolioUnmap,
@@ -19,7 +13,7 @@ import {
   putbackMovablePages,
 } from '../mm/migrate.ts'
 import { ISOLATED, isolateMovablePage } from '../mm/movable_ops.ts'
-import { allocPages } from '../mm/page_alloc.ts'
+import { allocFromZone } from '../mm/page_alloc.ts'
 import { machineOf } from '../testing/machine.ts'
 import { poolInsert, poolRelease } from './page_pool.ts'
 
@@ -30,8 +24,7 @@ test('S0-21 a page whose owner can move it may be allocated as movable, and leav
   const { mm } = machine
   const zone = zoneIdOf(0)
   expect(mm.migratetypeOf(machine.pfn(0))).toBe(MIGRATE_MOVABLE)
-  expect(allocPages(cpu, mm, zone, 0, MIGRATE_UNMOVABLE)).toBe(-1) // no such block, and no fallback yet
-  const pfn = pfnOf(allocPages(cpu, mm, zone, 0, MIGRATE_MOVABLE))
+  const pfn = pfnOf(allocFromZone(cpu, mm, zone, 0, MIGRATE_MOVABLE))
   poolInsert(cpu, mm, machine.pool, pfn)
   expect(machine.picture(1024).includes('z')).toBe(true)
   const list = machine.isolate(pfn)

@@ -49,6 +49,7 @@ import {
   zoneIdOf,
 } from '../base/units.ts'
 import { addToSwapCache, filemapAddFolio } from '../mm/filemap.ts'
+import { addFreeBlock } from '../mm/free_area.ts'
 import { pinUserPage } from '../mm/gup.ts'
 import { createMachine } from '../mm/index.ts'
 import {
@@ -75,16 +76,20 @@ import type { MigrationTarget } from '../mm/migrate.ts'
 import { ISOLATED, isolateMovablePage } from '../mm/movable_ops.ts'
 import {
   ANON_MAPPING,
+  buddyOrder,
   compoundOrder,
   isAnonMapping,
+  isBuddy,
   MAPPING_FIRST_FILE,
   type Mm,
   NR_PCP_LISTS,
   type PcpSpec,
 } from '../mm/page.ts'
-import { addFreeBlock, addPcpPage, allocPages, isBuddy, prepCompoundPage, putPage } from '../mm/page_alloc.ts'
-import { mapPage } from '../mm/rmap.ts'
+import { allocFromZone, prepCompoundPage, putPage } from '../mm/page_alloc.ts'
+import { addPcpPage } from '../mm/pcp.ts'
+import { isSwapPte, mapPage, ptePfn, pteSlot } from '../mm/rmap.ts'
 import { type KernelRules, RULES_6_18 } from '../mm/rules.ts'
+import { folioAllocSwap } from '../mm/swap.ts'
 import {
   createPool,
   type PagePool,
@@ -106,14 +111,17 @@ export interface TestMachineOptions {
   readonly cpus?: number
   /** One per-cpu set for every cpu. Default: high 0, batch 1. */
   readonly pcp?: PcpSpec
-  /** Watermarks of the zone, in pages. Default 0. */
-  readonly watermarks?: number
+  /** Watermarks of the zone, in pages: all three, or min, low and high. Default 0. */
+  readonly watermarks?: number | readonly [min: number, low: number, high: number]
+  /** Pages of swap. Default: none; then what is drawn as `S` has its slot in a swap that is not there. */
+  readonly swapSlots?: number
+  /** Page table entries, and as many slots. Default 8192. */
+  readonly ptes?: number
   /** Page type of `z` pages. Default PGTY_zsmalloc. */
   readonly pgty?: number
 }
 
 const PTES = 8192
-const SLOTS = 8192
 const STRAIGHT_TO_BUDDY: PcpSpec = { high: 0, highMin: 0, highMax: 0, batch: 1 }
 
 /** A machine that a picture made. */
@@ -137,7 +145,8 @@ export class TestMachine {
     const blocks = options.blocks ?? Math.max(Math.ceil(cells.length / pageblock_nr_pages), 1)
     const pages = blocks * pageblock_nr_pages
     const cpus = options.cpus ?? 1
-    const mark = options.watermarks ?? 0
+    const marks = options.watermarks ?? 0
+    const [min, low, high] = typeof marks === 'number' ? [marks, marks, marks] : marks
     assert(cells.length <= pages, 'test machine: the picture fits into the zone')
     this.count = cells.length
     this.pages = pages
@@ -152,15 +161,16 @@ export class TestMachine {
           spanned: pages,
           present: pages,
           managed: pages,
-          min: mark,
-          low: mark,
-          high: mark,
+          min,
+          low,
+          high,
           pcp: Array.from({ length: cpus }, () => options.pcp ?? STRAIGHT_TO_BUDDY),
         },
       ],
       cpus,
-      ptes: PTES,
-      slots: SLOTS,
+      ptes: options.ptes ?? PTES,
+      slots: options.ptes ?? PTES,
+      swapSlots: options.swapSlots ?? 0,
       ownerCells: POOL_CELLS,
       contents: options.contents ?? true,
       rules: options.rules ?? RULES_6_18,
@@ -177,6 +187,16 @@ export class TestMachine {
   /** The first pages of the picture. */
   places(pages: number): Pfn[] {
     return Array.from({ length: pages }, (_, place) => this.pfn(place))
+  }
+
+  /** Contents of what is mapped at a vpn, in memory or swapped out; 0 if nothing is. */
+  contentAt(vpn: Vpn): number {
+    const { mm } = this
+    const pte = mm.pte[vpn]
+    if (pte === 0) return 0
+    if (!isSwapPte(pte)) return mm.content[ptePfn(pte)]
+    const cached = pfnOf(mm.cache[pteSlot(pte)])
+    return cached === 0 ? mm.swapContent[pteSlot(pte)] : mm.content[cached]
   }
 
   /** Maps a page once more, at a new pte. */
@@ -238,7 +258,7 @@ export class TestMachine {
     let left = limit
     return {
       getNewFolio: (cpu, mm, _src, order) =>
-        left-- > 0 ? allocPages(cpu, mm, zoneIdOf(0), order, MIGRATE_MOVABLE) : -1,
+        left-- > 0 ? allocFromZone(cpu, mm, zoneIdOf(0), order, MIGRATE_MOVABLE) : -1,
       putNewFolio: putPage,
     }
   }
@@ -263,7 +283,7 @@ export class TestMachine {
     let drawn = ''
     while (drawn.length < pages) {
       const pfn = this.pfn(drawn.length)
-      if (isBuddy(this.mm.mapcount[pfn])) drawn += '.'.repeat(1 << this.mm.private[pfn])
+      if (isBuddy(this.mm.mapcount[pfn])) drawn += '.'.repeat(1 << buddyOrder(this.mm.mapcount[pfn]))
       else if (perCpu.has(pfn)) drawn += ','
       else drawn += letterOf(this.mm, pfn)
     }
@@ -321,7 +341,9 @@ export class TestMachine {
     const more = { M: 0, P: 0, S: 0, E: PG_unevictable | PG_mlocked }[letter] ?? 0
     mm.flags[pfn] |= PG_uptodate | PG_swapbacked | PG_active | more
     mm.mapping[pfn] = ANON_MAPPING
-    if (letter === 'S') addToSwapCache(cpu, mm, pfn, this.slots(pages))
+    if (letter === 'S' && !(pages === 1 && folioAllocSwap(cpu, mm, pfn))) {
+      addToSwapCache(cpu, mm, pfn, this.slots(pages))
+    }
     for (let i = 0; i < pages; i++) this.map(pfnOf(pfn + i))
     this.onLru(pfn)
     if (letter === 'P') pinUserPage(cpu, mm, pfn)

@@ -7,6 +7,7 @@ import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describeInputError, type Result } from '../base/result.ts'
 import type { Capture } from '../capture/format/capture.ts'
+import { readCaptureFile } from '../capture/linux/capture_file.ts'
 import { importDirectory } from '../capture/linux/import_dir.ts'
 
 const REFERENCE = fileURLToPath(new URL('../../../shared/captures/', import.meta.url))
@@ -29,6 +30,10 @@ export function referenceCapture(name: string): string | undefined {
 /** One snapshot of a reference capture, with all truth that was recorded. */
 export const importReference = (name: string, label: string): Capture =>
   valueOf(importDirectory(REFERENCE + name, { label, truth: 'all', slim: 'none', tool: 'test' }))
+
+/** The capture of the repository's demo: 6.5 M pages, as /proc shows them. */
+export const demoCapture = (label: 'before' | 'after'): Capture =>
+  valueOf(readCaptureFile(fileURLToPath(new URL(`../../demo/anon50.${label}.drover`, import.meta.url))))
 
 /** The value of a result that must be one. */
 export function valueOf<T>(result: Result<T>): T {

@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest'
 import {
   ColumnBuilder,
   columnOfBytes,
+  countWords,
   DICTIONARY_WORDS_MAX,
   entryBeyondDictionary,
   mapColumn,
@@ -99,6 +100,12 @@ describe('entryBeyondDictionary', () => {
 test('mapDictionary answers once a word', () => {
   const column = columnOfBytes('pfn', Uint8Array.of(4, 5, 4))
   expect(mapDictionary(column, (low) => low & 1)).toEqual(Int32Array.of(0, 1))
+})
+
+test('countWords counts the entries of each word, in whole chunks and behind them', () => {
+  const bytes = Uint8Array.from({ length: 2 * 4096 + 3 }, (_, at) => at % 5)
+  expect(countWords(columnOfBytes('pfn', bytes))).toEqual(Int32Array.of(1639, 1639, 1639, 1639, 1639))
+  expect(countWords(columnOfBytes('pfn', Uint8Array.of(7, 9, 9)))).toEqual(Int32Array.of(1, 2))
 })
 
 test('mapColumn merges words that become equal', () => {

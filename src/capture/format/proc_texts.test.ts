@@ -37,6 +37,9 @@ describe('zoneinfo', () => {
       { cpu: 0, count: 38_087, high: 45_727, batch: 63, highMin: 10_081, highMax: 337_141 },
       { cpu: 1, count: 28_687, high: 28_962, batch: 63, highMin: 10_081, highMax: 337_141 },
     ])
+    expect(normal.protection).toEqual([0, 0, 0, 0, 0])
+    expect(zones[0].protection).toEqual([0, 3019, 24_090, 24_090, 24_090])
+    expect(zones.map(({ boost }) => boost)).toEqual([0, 0, 0, 0, 0])
     expect(normal.stats.get('nr_mlock')).toBe(3858)
     expect(normal.stats.get('nr_zspages')).toBe(0)
   })

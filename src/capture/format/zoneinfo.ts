@@ -37,6 +37,10 @@ export interface ZoneinfoZone {
   readonly min: number
   readonly low: number
   readonly high: number
+  /** How much of the watermarks is a boost that fades. 0 where the kernel prints none. */
+  readonly boost: number
+  /** Pages that requests for each kind of zone must leave, in the order of the node's zones. */
+  readonly protection: readonly number[]
   /** Pages from the first to the last, holes included. 0 for a zone without memory. */
   readonly spanned: number
   readonly present: number
@@ -62,6 +66,7 @@ export interface Zoneinfo {
 
 const ZONE_HEADING = /^Node +(\d+), zone +(\S+)\s*$/
 const COUNTER = /^\s+(?:pages )?([a-z0-9_]+)\s+(-?\d+)\s*$/
+const PROTECTION = /^\s+protection: \((\d+(?:, \d+)*)\)$/
 const FIELD = /^\s+([a-z0-9_]+):\s+(-?\d+)\s*$/
 
 /** The lines of one zone, as they come. */
@@ -73,6 +78,7 @@ interface ZoneDraft {
   readonly nodeStats: Map<string, number>
   readonly fields: Map<string, number>
   readonly pagesets: Map<string, number>[]
+  protection: readonly number[]
 }
 
 /** Zones and nodes of a /proc/zoneinfo text. */
@@ -91,6 +97,7 @@ export function parseZoneinfo(text: string): Result<Zoneinfo> {
         nodeStats: new Map(),
         fields: new Map(),
         pagesets: [],
+        protection: [],
       })
       continue
     }
@@ -114,6 +121,8 @@ function takeLine(draft: ZoneDraft, line: string, inNodeStats: boolean): void {
     table.set(counter[1], Number(counter[2]))
     return
   }
+  const protection = PROTECTION.exec(line)
+  if (protection) draft.protection = protection[1].split(', ').map(Number)
   const field = FIELD.exec(line)
   if (!field) return
   const [, name, value] = field
@@ -173,7 +182,16 @@ function zoneOf(draft: ZoneDraft): Result<ZoneinfoZone> {
   if (missing.length > 0) {
     return notZoneinfo(draft.line, `node ${node}, zone ${name} has no valid ${missing.join(', ')}`)
   }
-  return ok({ node, name, ...sizes, startPfn: pfnOf(startPfn), pagesets, stats: counters })
+  return ok({
+    node,
+    name,
+    ...sizes,
+    boost: counters.get('boost') ?? 0,
+    protection: draft.protection,
+    startPfn: pfnOf(startPfn),
+    pagesets,
+    stats: counters,
+  })
 }
 
 const notZoneinfo = (line: number, what: string): Result<never> =>

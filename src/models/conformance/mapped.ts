@@ -13,7 +13,7 @@ import type { Cpu } from '../../base/cpu.ts'
 import { nidOf, type Vpn, vpnOf } from '../../base/units.ts'
 import { SPIN_LOCKED } from '../../mm/locks.ts'
 import type { Mm } from '../../mm/page.ts'
-import { accessPage, PTE_PRESENT, ptePfn, zapPte } from '../../mm/rmap.ts'
+import { accessPage, isPresentPte, ptePfn, zapPte } from '../../mm/rmap.ts'
 
 export const FIRST = vpnOf(1)
 export const SECOND = vpnOf(2)
@@ -34,7 +34,7 @@ export function readMapped(cpu: Cpu, mm: Mm): number {
 function readThrough(mm: Mm, vpn: number): number {
   const pte = mm.pte[vpnOf(vpn)]
   if (pte === 0) return -1
-  return (pte & PTE_PRESENT) === 0 ? MOVES : mm.content[ptePfn(pte)]
+  return !isPresentPte(pte) ? MOVES : mm.content[ptePfn(pte)]
 }
 
 /** A child gets what is at FIRST, a migration entry too. 1: there was something. */
@@ -49,7 +49,7 @@ function copyPteLocked(mm: Mm, from: number, to: number): number {
   mm.pteNext[vpnOf(to)] = mm.rmap[pfn]
   mm.rmap[pfn] = vpnOf(to)
   mm.pte[vpnOf(to)] = pte
-  if ((pte & PTE_PRESENT) === 0) return 1
+  if (!isPresentPte(pte)) return 1
   mm.refcount[pfn]++
   mm.mapcount[pfn]++
   return 1
@@ -60,8 +60,8 @@ export const exit = (cpu: Cpu, mm: Mm): void => zapPte(cpu, mm, FIRST)
 
 /** Ptes that map the page. */
 export const mappings = (mm: Mm, pfn: number): number =>
-  VPNS.filter((vpn) => (mm.pte[vpn] & PTE_PRESENT) !== 0 && ptePfn(mm.pte[vpn]) === pfn).length
+  VPNS.filter((vpn) => isPresentPte(mm.pte[vpn]) && ptePfn(mm.pte[vpn]) === pfn).length
 
 /** No pte waits for a migration. */
 export const noneMoves = (mm: Mm): boolean =>
-  VPNS.every((vpn) => mm.pte[vpn] === 0 || (mm.pte[vpn] & PTE_PRESENT) !== 0)
+  VPNS.every((vpn) => mm.pte[vpn] === 0 || isPresentPte(mm.pte[vpn]))
