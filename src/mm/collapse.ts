@@ -31,7 +31,7 @@
  */
 
 import type { Cpu } from '../base/cpu.ts'
-import { type Pfn, pfnOf, type Vpn, vpnOf } from '../base/units.ts'
+import { type Pfn, pfnOf, slotOf, type Vpn, vpnOf } from '../base/units.ts'
 import { deleteFromSwapCache } from './filemap.ts'
 import { ISOLATE_UNEVICTABLE, PG_locked, PG_swapcache } from './limits.ts'
 import { SPIN_LOCKED } from './locks.ts'
@@ -42,13 +42,14 @@ import { folioHead, folioPages, isAnonMapping, type Mm } from './page.ts'
 import {
   fillPtes,
   folioMapcount,
+  isPresentPte,
   migrationPte,
-  PTE_PRESENT,
   presentPte,
   ptePfn,
   RMAP,
   unchain,
 } from './rmap.ts'
+import { folioFreeSwap, isSwapSlot } from './swap.ts'
 import {
   countVmEvents,
   THP_SCAN_EXCEED_NONE_PTE,
@@ -131,7 +132,7 @@ export class RangeCounts {
       countVmEvents(mm, THP_SCAN_EXCEED_NONE_PTE, 1)
       return SCAN_EXCEED_NONE_PTE
     }
-    if (pte !== 0 && (pte & PTE_PRESENT) === 0 && ++this.swap > mm.thp.max_ptes_swap) {
+    if (pte !== 0 && !isPresentPte(pte) && ++this.swap > mm.thp.max_ptes_swap) {
       countVmEvents(mm, THP_SCAN_EXCEED_SWAP_PTE, 1)
       return SCAN_EXCEED_SWAP_PTE
     }
@@ -165,7 +166,7 @@ export function isolateRange(cpu: Cpu, cc: CollapseControl, first: Vpn): ScanRes
   for (let i = 0; i < taken.length && result === SCAN_SUCCEED; i++) {
     const vpn = vpnOf(first + i)
     const pte = cpu.load(mm.pte, vpn)
-    if (pte !== 0 && (pte & PTE_PRESENT) === 0) result = SCAN_PTE_NON_PRESENT
+    if (pte !== 0 && !isPresentPte(pte)) result = SCAN_PTE_NON_PRESENT
     else if (pte === 0) result = counts.add(mm, pte, false)
     else {
       result = takePage(cpu, cc, counts, ptePfn(pte))
@@ -286,11 +287,17 @@ export function releasePages(cpu: Cpu, cc: CollapseControl): void {
     const folio = cc.folioAt(i)
     const flags = cpu.load(mm.flags, folio)
     const unused = (flags & PG_swapcache) !== 0 && folioMapcount(cpu, mm, folio, flags) === 0
-    if (unused) deleteFromSwapCache(cpu, mm, folio)
+    if (unused) leaveSwapCache(cpu, mm, folio)
     cpu.unlock(mm.flags, folio, PG_locked)
     putbackMovablePage(cpu, mm, folio)
   }
   cc.forgetFolios()
+}
+
+/** A page that nobody maps any more needs no slot, unless ptes elsewhere look for it there. @locks needs (L) */
+function leaveSwapCache(cpu: Cpu, mm: Mm, folio: Pfn): void {
+  if (isSwapSlot(mm, slotOf(cpu.load(mm.private, folio)))) folioFreeSwap(cpu, mm, folio)
+  else deleteFromSwapCache(cpu, mm, folio)
 }
 
 /**

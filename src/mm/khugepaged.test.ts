@@ -25,13 +25,16 @@ import {
   SCAN_VMA_CHECK,
 } from './collapse.ts'
 import { addToSwapCache } from './filemap.ts'
+import { GFP_KERNEL } from './gfp.ts'
 import { getUserPage, pinUserPage, putUserPage } from './gup.ts'
-import { type Mm, PG_locked, PG_swapcache } from './index.ts'
+import { type Mm, PG_locked, PG_swapcache, ZONE_MOVABLE } from './index.ts'
 import { collapseHugePage, hpageCollapseScanPmd, khugepagedScanRegion } from './khugepaged.ts'
 import { folioIsolateLru } from './lru.ts'
 import { faultAnon } from './memory.ts'
 import { compoundOrder, fileMapping, LRU_INACTIVE_ANON, MAPPING_FIRST_FILE } from './page.ts'
-import { mapPage, migrationPte, presentPte, ptePfn, zapPte } from './rmap.ts'
+import { isSwapPte, mapPage, migrationPte, presentPte, ptePfn, zapPte } from './rmap.ts'
+import { ScanControl } from './scan_control.ts'
+import { shrinkInactiveList } from './shrink_list.ts'
 import type { AnonRegion } from './thp.ts'
 import { THP_DEFAULTS, type TransparentHugepage } from './thp_settings.ts'
 import { verify } from './verify.ts'
@@ -42,8 +45,11 @@ const region = regionOf(1)
 const RANGE = region.start
 
 /** A machine whose region has these pages, single ones, of the node of each; contents 1000 + their place. */
-function machineWith(places: readonly number[], { blocks = [8], nid = () => 0, thp = {} }: Machine = {}): Mm {
-  const mm = machineOfNodes(blocks, { thp: { ...thp, enabled: 'never' } })
+function machineWith(
+  places: readonly number[],
+  { blocks = [8], nid = () => 0, thp = {}, swapSlots = 0 }: Machine = {},
+): Mm {
+  const mm = machineOfNodes(blocks, { thp: { ...thp, enabled: 'never' }, swapSlots })
   for (const place of places) {
     faultAnon(cpu, mm, vpnIn(region, place), nid(place), region)
     mm.content[pageAt(mm, place)] = 1000 + place
@@ -54,6 +60,7 @@ function machineWith(places: readonly number[], { blocks = [8], nid = () => 0, t
 
 interface Machine {
   readonly blocks?: readonly number[]
+  readonly swapSlots?: number
   readonly nid?: (place: number) => number
   readonly thp?: Partial<TransparentHugepage>
 }
@@ -118,6 +125,24 @@ describe('a collapse', () => {
     mm.flags[page] &= ~PG_locked
     expect(collapse(mm)).toBe(SCAN_SUCCEED)
     expect([mm.cache[slotOf(5)], mm.refcount[page], mm.flags[page] & PG_swapcache]).toEqual([0, 0, 0])
+    verify(mm)
+  })
+
+  test('pages that are swapped out are read back first, up to as many as the settings allow', () => {
+    const mm = machineWith(ALL, { swapSlots: 64 })
+    const sc = new ScanControl({ gfp: GFP_KERNEL, order: 0, reclaimIdx: ZONE_MOVABLE, kswapd: false })
+    shrinkInactiveList(cpu, mm, nidOf(0), LRU_INACTIVE_ANON, 32, sc)
+    const away = ALL.filter((place) => isSwapPte(mm.pte[vpnIn(region, place)]))
+    expect(away).toHaveLength(32)
+    verify(mm)
+
+    mm.thp.max_ptes_swap = 31
+    expect(collapse(mm)).toBe(SCAN_EXCEED_SWAP_PTE)
+    expect(ALL.filter((place) => isSwapPte(mm.pte[vpnIn(region, place)]))).toEqual(away)
+    mm.thp.max_ptes_swap = 32
+    expect(collapse(mm)).toBe(SCAN_SUCCEED)
+    expect(contents(mm)).toEqual(ALL.map((place) => 1000 + place))
+    expect([vmEvent(mm, 'pswpout'), vmEvent(mm, 'pswpin'), mm.swapFree[nidOf(0)]]).toEqual([32, 32, 64])
     verify(mm)
   })
 

@@ -25,6 +25,7 @@ import {
   isMappedShared,
   RangeCounts,
   SCAN_ALLOC_HUGE_PAGE_FAIL,
+  SCAN_FAIL,
   SCAN_LACK_REFERENCED_PAGE,
   SCAN_PAGE_ANON,
   SCAN_PAGE_COUNT,
@@ -35,14 +36,15 @@ import {
   SCAN_VMA_CHECK,
   type ScanResult,
 } from './collapse.ts'
-import { __GFP_THISNODE, GFP_TRANSHUGE, GFP_TRANSHUGE_LIGHT } from './gfp.ts'
+import { __GFP_THISNODE, GFP_HIGHUSER_MOVABLE, GFP_TRANSHUGE, GFP_TRANSHUGE_LIGHT } from './gfp.ts'
 import { PG_locked, PG_lru } from './limits.ts'
 import { nodeOf } from './lru.ts'
 import { folioExpectedRefCount } from './lru_ops.ts'
 import { compoundOrder, folioHead, isAnonMapping, type Mm } from './page.ts'
 import { putPage } from './page_alloc.ts'
-import { accessPage, PTE_MIGRATION, PTE_PRESENT, ptePfn } from './rmap.ts'
+import { accessPage, isMigrationPte, isPresentPte, isSwapPte, ptePfn } from './rmap.ts'
 import { allocPages } from './slowpath.ts'
+import { doSwapPage, type FaultPages } from './swapin.ts'
 import { type AnonRegion, suitableStart, thpVmaAllowableOrders } from './thp.ts'
 import { HPAGE_PMD_NR, HPAGE_PMD_ORDER } from './thp_settings.ts'
 import { countVmEvents, THP_COLLAPSE_ALLOC, THP_COLLAPSE_ALLOC_FAILED } from './vmstat.ts'
@@ -95,7 +97,7 @@ function scanRange(cpu: Cpu, mm: Mm, first: Vpn): RangeScan {
   const nodeLoad = Array.from({ length: mm.nodes }, () => 0)
   for (let vpn = first; vpn < first + HPAGE_PMD_NR; vpn = vpnOf(vpn + 1)) {
     const pte = cpu.load(mm.pte, vpn)
-    const present = (pte & PTE_PRESENT) !== 0
+    const present = isPresentPte(pte)
     const folio = present ? folioHead(cpu, mm, ptePfn(pte)) : pfnOf(0)
     const unfit = present ? unfitFolio(cpu, mm, folio) : SCAN_SUCCEED
     const counted = counts.add(mm, pte, present && isMappedShared(cpu, mm, folio))
@@ -132,13 +134,29 @@ export function collapseHugePage(cpu: Cpu, mm: Mm, first: Vpn, nodes: readonly n
   const got = allocHugePage(cpu, mm, nodes)
   countVmEvents(mm, got < 0 ? THP_COLLAPSE_ALLOC_FAILED : THP_COLLAPSE_ALLOC, 1)
   if (got < 0) return SCAN_ALLOC_HUGE_PAGE_FAIL
-  for (let vpn = first; vpn < first + HPAGE_PMD_NR; vpn = vpnOf(vpn + 1)) {
-    if ((cpu.load(mm.pte, vpn) & PTE_MIGRATION) !== 0) accessPage(cpu, mm, vpn)
+  if (!makePresent(cpu, mm, first, nodes[0])) {
+    putPage(cpu, mm, pfnOf(got))
+    return SCAN_FAIL
   }
   const cc = new CollapseControl(mm, HPAGE_PMD_ORDER)
   const result = collapseInto(cpu, cc, first, pfnOf(got))
   if (result !== SCAN_SUCCEED) putPage(cpu, mm, pfnOf(got))
   return result
+}
+
+/**
+ * Waits for pages of the range that migrate, and swaps in those that are swapped out. False: there is no page for one.
+ *
+ * @kernel mm/khugepaged.c __collapse_huge_page_swapin() v6.18
+ */
+function makePresent(cpu: Cpu, mm: Mm, first: Vpn, nid: number): boolean {
+  const pages: FaultPages = { getNewPage: () => allocPages(cpu, mm, GFP_HIGHUSER_MOVABLE, 0, nid) }
+  for (let vpn = first; vpn < first + HPAGE_PMD_NR; vpn = vpnOf(vpn + 1)) {
+    const pte = cpu.load(mm.pte, vpn)
+    if (isMigrationPte(pte)) accessPage(cpu, mm, vpn)
+    else if (isSwapPte(pte) && doSwapPage(cpu, mm, vpn, pages, false) !== 0) return false
+  }
+  return true
 }
 
 function allocHugePage(cpu: Cpu, mm: Mm, nodes: readonly number[]): number {
