@@ -68,7 +68,7 @@ function buildEngine(folder: string): void {
     const program =
       "import { setV8Flags } from './src/cli/v8_flags.ts'\n" +
       `import { bench } from './bench/${name}.bench.ts'\n` +
-      'setV8Flags()\n' +
+      (name === 'checker' ? '' : 'setV8Flags()\n') + // as the commands do: those that run the engine
       'process.stdout.write(JSON.stringify(bench.measure(process.argv.slice(2))) + "\\n")\n'
     for (const text of bundle({ stdin: program }).values()) {
       writeFileSync(join(folder, `${name}.mjs`), text)

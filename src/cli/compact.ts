@@ -25,6 +25,7 @@ import { RULES_6_1, RULES_6_12, RULES_6_18 } from '../mm/index.ts'
 import { inferredJson } from './inspect.ts'
 import { readSide, refuse, type Side } from './report.ts'
 import { signedPercent, table } from './table.ts'
+import { setV8Flags } from './v8_flags.ts'
 
 const SCHEMA = 'drover.compact.v1'
 const RULES = [RULES_6_1, RULES_6_12, RULES_6_18]
@@ -89,6 +90,7 @@ export function compactReport(
   options: PredictOptions,
 ): Result<CompactReport> {
   const { capture, map } = before
+  setV8Flags()
   const prediction = predictCompaction(capture, map, options)
   if (!prediction.ok) return prediction
   const found = { before, prediction: prediction.value }

@@ -16,9 +16,6 @@ import { registerImport } from './import.ts'
 import { registerInspect } from './inspect.ts'
 import { registerReplay } from './replay.ts'
 import { EXIT_BUG, EXIT_CANNOT_WRITE, EXIT_USAGE, packageVersion } from './report.ts'
-import { setV8Flags } from './v8_flags.ts'
-
-setV8Flags()
 
 const program = new Command('drover')
   .description(
