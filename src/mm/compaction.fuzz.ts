@@ -8,12 +8,14 @@
 
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { zoneIdOf } from '../base/units.ts'
 import {
   compactionOps,
   type HarnessOptions,
   MigrationHarness,
   type MigrationOp,
 } from '../testing/migration_harness.ts'
+import { GFP_HIGHUSER_MOVABLE } from './gfp.ts'
 import { RULES_6_1, RULES_6_18 } from './rules.ts'
 
 const OPS_PER_RUN = 300 // at most; half of that on average
@@ -76,4 +78,16 @@ test('the same seed gives the same arena, to the bit, and another seed another',
       .map(([picture, how, history]) => play(picture, how, history).mm.arena.hash())
   expect(hashes(1)).toEqual(hashes(1))
   expect(new Set([...hashes(1), ...hashes(2)]).size).toBe(6)
+})
+
+test('what was found: a pass that has scanned the first pageblock leaves its position before it', () => {
+  const picture =
+    'M=======.M.F.U.MM=======........zzzz....M=======M===....M=======M.M.M.M.M=======M=======........'
+  const how = { rules: RULES_6_18, high: 0, blocks: 3, watermarks: 0, defragMode: false }
+  const harness = play(picture, how, [
+    { op: 'request', order: 5, gfp: GFP_HIGHUSER_MOVABLE },
+    { op: 'request', order: 4, gfp: GFP_HIGHUSER_MOVABLE },
+    { op: 'map', which: 0 },
+  ])
+  expect(harness.mm.cachedFreePfn[zoneIdOf(0)]).toBe(0) // the zone begins at 512
 })

@@ -179,11 +179,15 @@ const breaks: readonly [name: string, how: string, damage: (victim: Victim) => v
   ],
   ['perCpuTuningIsBounded', 'no batch', ({ mm }) => (mm.pcpBatch[mm.pcpOf(zone, cpuIdOf(0))] = 0)],
   [
-    'cachedPositionsLieInTheirZone',
-    'a source before its zone',
-    ({ mm }) => (mm.cachedMigratePfnSync[zone] = 511),
+    'cachedPositionsLieNoFurtherThanAPageblock',
+    'a source far before its zone',
+    ({ mm }) => (mm.cachedMigratePfnSync[zone] = -1),
   ],
-  ['cachedPositionsLieInTheirZone', 'a target behind its zone', ({ mm }) => (mm.cachedFreePfn[zone] = 1025)],
+  [
+    'cachedPositionsLieNoFurtherThanAPageblock',
+    'a target far behind its zone',
+    ({ mm }) => (mm.cachedFreePfn[zone] = 1537),
+  ],
   ['deferralIsBounded', 'more requests than 64', ({ mm }) => (mm.compactDeferShift[zone] = 7)],
   ['deferralIsBounded', 'a request too many', ({ mm }) => (mm.compactConsidered[zone] = 2)],
   [

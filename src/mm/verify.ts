@@ -57,7 +57,7 @@ import {
 import {
   aFreeBlockIsItsTypeAndItsOrder,
   buddiesAreMerged,
-  cachedPositionsLieInTheirZone,
+  cachedPositionsLieNoFurtherThanAPageblock,
   captureSlotsAreEmpty,
   deferralIsBounded,
   everyFreeBlockIsAligned,
@@ -242,7 +242,7 @@ export const INVARIANTS: readonly Invariant[] = [
   hugetlbCountsMatchTheLists,
   rmapChainsMatchPtes,
   tailsNameTheirHead,
-  cachedPositionsLieInTheirZone,
+  cachedPositionsLieNoFurtherThanAPageblock,
   deferralIsBounded,
 ]
 

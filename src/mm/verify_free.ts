@@ -328,15 +328,18 @@ export function captureSlotsAreEmpty(mm: Mm): string | undefined {
 
 // What compaction remembers of a zone.
 
-/** Where the scanners go on lies in their zone, or is the end of its last pageblock. */
-export function cachedPositionsLieInTheirZone(mm: Mm): string | undefined {
+/**
+ * Where the scanners go on lies in their zone, or in the pageblock beside it, where a scan of the zone's last one leaves it:
+ * then they begin anew (C-9).
+ */
+export function cachedPositionsLieNoFurtherThanAPageblock(mm: Mm): string | undefined {
   return firstFinding(mm.zones, (i) => {
     const zone = zoneIdOf(i)
     const start = mm.zoneStart[zone] - (mm.zoneStart[zone] % pageblock_nr_pages)
     const end = Math.ceil(mm.zoneEnd[zone] / pageblock_nr_pages) * pageblock_nr_pages
     const positions = [mm.cachedMigratePfnAsync[zone], mm.cachedMigratePfnSync[zone], mm.cachedFreePfn[zone]]
-    const stray = positions.find((pfn) => pfn < start || pfn > end)
-    return stray === undefined ? undefined : wrong(stray, 'a scanner of another zone goes on there')
+    const stray = positions.find((pfn) => pfn < start - pageblock_nr_pages || pfn > end + pageblock_nr_pages)
+    return stray === undefined ? undefined : wrong(stray, 'a scanner of a zone elsewhere goes on there')
   })
 }
 
