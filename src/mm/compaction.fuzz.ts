@@ -7,19 +7,12 @@
  */
 
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { zoneIdOf } from '../base/units.ts'
-import {
-  compactionOps,
-  type HarnessOptions,
-  MigrationHarness,
-  type MigrationOp,
-} from '../testing/migration_harness.ts'
+import { play, testHistories } from '../testing/histories.ts'
+import { compactionOps, type HarnessOptions, MigrationHarness } from '../testing/migration_harness.ts'
 import { GFP_HIGHUSER_MOVABLE } from './gfp.ts'
 import { RULES_6_1, RULES_6_18 } from './rules.ts'
-
-const OPS_PER_RUN = 300 // at most; half of that on average
-const long = process.env['DROVER_FUZZ'] === '1'
 
 const unit = fc.constantFrom(
   'M=======',
@@ -44,47 +37,21 @@ const options: fc.Arbitrary<HarnessOptions> = fc.record({
   watermarks: fc.constantFrom(0, 16),
   defragMode: fc.boolean(),
 })
-const ops = fc.array(compactionOps(), { minLength: 1, maxLength: OPS_PER_RUN, size: 'max' })
-
-function play(picture: string, how: HarnessOptions, history: readonly MigrationOp[]): MigrationHarness {
-  const harness = new MigrationHarness(picture, how)
-  for (const op of history) harness.run(op)
-  return harness
-}
-
 /** What happens in any thousand histories. */
 const KINDS = ['complete', 'partial_skipped', 'skipped', 'success', 'reclaimed', 'refused', 'served', 'woken']
 
-// A quarter each, so that a long run is four tests.
-describe.each([1, 2, 3, 4])('histories, part %i', (part) => {
-  test('users see what they saw, and no page is lost', { timeout: 3_600_000 }, () => {
-    const wanted = (long ? 10_000_000 : 100_000) / 4
-    let done = 0
-    const seen = new Set<string>()
-    const property = fc.property(pictures, options, ops, (picture, how, history) => {
-      for (const kind of play(picture, how, history).seen) seen.add(kind)
-      done += history.length
-    })
-    fc.assert(property, { numRuns: Math.ceil((2.3 * wanted) / OPS_PER_RUN), seed: part })
-    expect(done).toBeGreaterThan(wanted)
-    expect([...seen]).toEqual(expect.arrayContaining(KINDS))
-  })
-})
-
-test('the same seed gives the same arena, to the bit, and another seed another', () => {
-  const hashes = (seed: number): number[] =>
-    fc
-      .sample(fc.tuple(pictures, options, ops), { seed, numRuns: 3 })
-      .map(([picture, how, history]) => play(picture, how, history).mm.arena.hash())
-  expect(hashes(1)).toEqual(hashes(1))
-  expect(new Set([...hashes(1), ...hashes(2)]).size).toBe(6)
+testHistories({
+  machines: fc.tuple(pictures, options),
+  ops: compactionOps(),
+  begin: ([picture, how]) => new MigrationHarness(picture, how),
+  expectSeen: (kinds) => expect(kinds).toEqual(expect.arrayContaining(KINDS)),
 })
 
 test('what was found: a pass that has scanned the first pageblock leaves its position before it', () => {
   const picture =
     'M=======.M.F.U.MM=======........zzzz....M=======M===....M=======M.M.M.M.M=======M=======........'
   const how = { rules: RULES_6_18, high: 0, blocks: 3, watermarks: 0, defragMode: false }
-  const harness = play(picture, how, [
+  const harness = play(new MigrationHarness(picture, how), [
     { op: 'request', order: 5, gfp: GFP_HIGHUSER_MOVABLE },
     { op: 'request', order: 4, gfp: GFP_HIGHUSER_MOVABLE },
     { op: 'map', which: 0 },

@@ -17,7 +17,8 @@
  *   - a migration entry is made and removed by whoever holds (L) of the page it names;
  *   - an empty pte that several tasks may fill at once is filled under (R).
  *
- * Not here: accessed and dirty bits. An anonymous page that was mapped counts as written, one of a file does not.
+ * Not here: accessed and dirty bits. An anonymous page that was mapped counts as written, one of a file does not: whoever
+ * takes a pte away from a page of the swap cache makes that page dirty, for its slot may hold older contents.
  *
  * @kernel mm/rmap.c try_to_migrate(), try_to_unmap(), mm/migrate.c remove_migration_ptes(), migration_entry_wait() v6.18
  */
@@ -25,7 +26,7 @@
 import { assert } from '../base/assert.ts'
 import type { Cpu } from '../base/cpu.ts'
 import { nidOf, type Pfn, pfnOf, type Slot, slotOf, type Vpn, vpnOf } from '../base/units.ts'
-import { PG_dirty, PG_locked } from './limits.ts'
+import { PG_dirty, PG_locked, PG_swapcache } from './limits.ts'
 import { SPIN_LOCKED } from './locks.ts'
 import { folioAddLru } from './lru.ts'
 import { folioHead, folioPages, type Mm } from './page.ts'
@@ -155,8 +156,16 @@ export function zapPte(cpu: Cpu, mm: Mm, vpn: Vpn): void {
   cpu.unlock(mm.rmapLock, RMAP, SPIN_LOCKED)
   if (isSwapPte(pte)) freeSwapAndCache(cpu, mm, pteSlot(pte))
   if (!isPresentPte(pte)) return
+  const folio = folioHead(cpu, mm, ptePfn(pte))
+  markWritten(cpu, mm, folio) // before the reference goes: with it, nobody writes the page to its slot
   cpu.add(mm.mapcount, ptePfn(pte), -1)
-  putPage(cpu, mm, folioHead(cpu, mm, ptePfn(pte)))
+  putPage(cpu, mm, folio)
+}
+
+/** A page of the swap cache has lost a pte: others, whose ptes hold its entry, are to find what was written through it. */
+function markWritten(cpu: Cpu, mm: Mm, folio: Pfn): void {
+  if (mm.swapSlots === 0) return
+  if ((cpu.load(mm.flags, folio) & PG_swapcache) !== 0) cpu.testSet(mm.flags, folio, PG_dirty)
 }
 
 /** Takes a vpn out of the chain of a page. @locks needs (R) */
@@ -212,6 +221,7 @@ export function tryToMigrate(cpu: Cpu, mm: Mm, folio: Pfn, pages: number): numbe
     left += Math.max(cpu.load(mm.mapcount, page), 0)
   }
   cpu.unlock(mm.rmapLock, RMAP, SPIN_LOCKED)
+  markWritten(cpu, mm, folio) // an entry may be zapped before it is a pte again
   return left
 }
 

@@ -11,10 +11,26 @@ import { machineOf, type TestMachine } from '../testing/machine.ts'
 import { compactNode } from './compaction.ts'
 import { __GFP_IO, GFP_KERNEL } from './gfp.ts'
 import { kswapd } from './kswapd.ts'
-import { ENOMEM, MIGRATE_MOVABLE, PG_swapcache, pageblock_nr_pages, ZONE_NORMAL } from './limits.ts'
+import {
+  ENOMEM,
+  MIGRATE_MOVABLE,
+  PG_locked,
+  PG_swapcache,
+  pageblock_nr_pages,
+  ZONE_NORMAL,
+} from './limits.ts'
 import { folioPages } from './page.ts'
 import { allocFromZone, prepareAllocPages } from './page_alloc.ts'
-import { isPresentPte, isSwapPte, NOT_MAPPED, ptePfn, pteSlot, zapPte } from './rmap.ts'
+import {
+  isPresentPte,
+  isSwapPte,
+  NOT_MAPPED,
+  ptePfn,
+  pteSlot,
+  removeMigrationPtes,
+  tryToMigrate,
+  zapPte,
+} from './rmap.ts'
 import { nrSwapPages, vmSwapFull } from './swap.ts'
 import { doSwapPage, type FaultPages, faultInPage } from './swapin.ts'
 import { verify } from './verify.ts'
@@ -134,6 +150,35 @@ test('what was read, and written to afterwards, is written out again', () => {
   verify(mm)
   expect([isSwapPte(mm.pte[vpns[0]]), machine.contentAt(vpns[0])]).toEqual([true, 7])
   expect(mm.content[pfnOf(read(machine, vpns[0]))]).toBe(7)
+})
+
+test('what was written to a page of the swap cache is there for the other process, though the writer has exited', () => {
+  const machine = machineOf('M', { swapSlots: 4 })
+  const { mm } = machine
+  const vpns = [machine.vpnOf(machine.pfn(0)), machine.map(machine.pfn(0))]
+  tryToFreePages(cpu, mm, prepareAllocPages(mm, GFP_KERNEL, 0, 0))
+  mm.content[pfnOf(write(machine, vpns[1]))] = 7
+  zapPte(cpu, mm, vpns[1])
+  tryToFreePages(cpu, mm, prepareAllocPages(mm, GFP_KERNEL & ~__GFP_IO, 0, 0))
+  verify(mm)
+  expect([machine.contentAt(vpns[0]), mm.content[pfnOf(read(machine, vpns[0]))]]).toEqual([7, 7])
+})
+
+test('the same, though he exits while the page moves', () => {
+  const machine = machineOf('M', { swapSlots: 4 })
+  const { mm } = machine
+  const vpns = [machine.vpnOf(machine.pfn(0)), machine.map(machine.pfn(0))]
+  tryToFreePages(cpu, mm, prepareAllocPages(mm, GFP_KERNEL, 0, 0))
+  const pfn = pfnOf(write(machine, vpns[1]))
+  mm.content[pfn] = 7
+  cpu.lock(mm.flags, pfn, PG_locked)
+  tryToMigrate(cpu, mm, pfn, 1)
+  zapPte(cpu, mm, vpns[1])
+  removeMigrationPtes(cpu, mm, pfn, pfn, 1)
+  cpu.unlock(mm.flags, pfn, PG_locked)
+  tryToFreePages(cpu, mm, prepareAllocPages(mm, GFP_KERNEL & ~__GFP_IO, 0, 0))
+  verify(mm)
+  expect([machine.contentAt(vpns[0]), mm.content[pfnOf(read(machine, vpns[0]))]]).toEqual([7, 7])
 })
 
 describe('random machines', () => {

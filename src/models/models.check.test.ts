@@ -8,6 +8,7 @@
 import { describe, expect, test } from 'vitest'
 import { check, DEFAULTS } from '../check/check.ts'
 import { MIGRATE_SYNC, MIGRATE_SYNC_LIGHT } from '../mm/limits.ts'
+import { zapPte } from '../mm/rmap.ts'
 import { collapse, collapseSystem } from './collapse.ts'
 import { HISTORY } from './history/index.ts'
 import { MODELS } from './index.ts'
@@ -18,7 +19,7 @@ import { batchSystem, migrateBatch } from './migrate_batch.ts'
 import { migrateMapped } from './migrate_mapped.ts'
 import type { Model, ModelSize } from './model.ts'
 import { ownerLock, pageLock } from './owner_lock.ts'
-import { swapOut, swapOutAndCompact } from './swap_out.ts'
+import { exitClean, swapOut, swapOutAndCompact, swapOutAndExit } from './swap_out.ts'
 
 const FREED_IN_USE = 'free: the page is locked, on the LRU, or under writeback'
 const NO_REFERENCE = 'put: the page has no reference'
@@ -169,6 +170,17 @@ test('of reclaim and compaction one has an anonymous page, and it is moved or sw
   const report = check(swapOutAndCompact())
   expect([report.verdict, report.counterexample?.violation]).toEqual(['pass', undefined])
   expect(report.states).toBeGreaterThan(1000)
+})
+
+test('what was written before an exit is what the other process finds', () => {
+  const report = check(swapOutAndExit(zapPte))
+  expect([report.verdict, report.counterexample?.violation]).toEqual(['pass', undefined])
+  expect(report.states).toBeGreaterThan(1000)
+})
+
+test('an exit that leaves the page of the swap cache clean loses it', () => {
+  const found = check(swapOutAndExit(exitClean)).counterexample
+  expect([found?.violation.name, found?.schedule.length]).toEqual(['no-write-lost', 29])
 })
 
 test('pages that are alike: the same verdict from about half the states', () => {

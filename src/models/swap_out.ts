@@ -10,8 +10,9 @@
  * is free.
  *
  * Not verified here: I/O that takes time (writing and reading are one step), large folios, pins, swap that is full,
- * fork and exit, memory that runs out for longer than the page is being reclaimed: then a write gives up. A page that
- * was faulted in while it moves; that one is moved or reclaimed, but not both, is a system of its own below.
+ * fork, memory that runs out for longer than the page is being reclaimed: then a write gives up. A page that was
+ * faulted in while it moves. Systems of their own, below: that a page is moved or reclaimed, but not both; and exit
+ * of one of two processes.
  *
  * `actors` are the others, the first so many of: writer, thread, sharer (at the second pte, which is there only for
  * him). There is one page.
@@ -22,6 +23,7 @@
 import { compactPage } from '../actors/compactor.ts'
 import { reclaimPage } from '../actors/file_users.ts'
 import { type UserMachine, writeFaulting } from '../actors/users.ts'
+import { assert } from '../base/assert.ts'
 import { type Cpu, FastCpu } from '../base/cpu.ts'
 import { mappingIdOf, nidOf, type Pfn, pfnOf, slotOf, type Vpn, vpnOf, zoneIdOf } from '../base/units.ts'
 import type { System, Task } from '../check/system.ts'
@@ -31,9 +33,19 @@ import { SPIN_LOCKED } from '../mm/locks.ts'
 import { folioAddLru, folioIsolateLru } from '../mm/lru.ts'
 import { AS_LOCKED, MAPPING_SWAP, type Mm } from '../mm/page.ts'
 import { allocFromZone, freeFolio, putPage } from '../mm/page_alloc.ts'
-import { isPresentPte, isSwapPte, presentPte, ptePfn, pteSlot, swapPte, tryToUnmap } from '../mm/rmap.ts'
+import {
+  isPresentPte,
+  isSwapPte,
+  presentPte,
+  ptePfn,
+  pteSlot,
+  swapPte,
+  tryToUnmap,
+  unchain,
+  zapPte,
+} from '../mm/rmap.ts'
 import { folioAllocSwap, swapFree, swapWriteout } from '../mm/swap.ts'
-import type { FaultPages } from '../mm/swapin.ts'
+import { type FaultPages, faultInPage } from '../mm/swapin.ts'
 import type { Model } from './model.ts'
 import { isCounter, isFree, lockRulesOf, mapAnon, smallMachine } from './small_machine.ts'
 import { lruText } from './value_text.ts'
@@ -80,6 +92,24 @@ export function swapOutAndCompact(): System<UserMachine> {
       { name: 'compactor', run: (cpu, state) => compactPage(cpu, state.mm, page, spares[0], MIGRATE_SYNC) },
     ],
   )
+}
+
+/**
+ * Reclaim against a process that writes to a page of the swap cache and exits; another has the entry of its slot.
+ * `exit` is zapPte(), or one with the mistake.
+ */
+export function swapOutAndExit(exit: (cpu: Cpu, mm: Mm, vpn: Vpn) => void): System<UserMachine> {
+  const setup = new FastCpu()
+  const { mm, pages } = smallMachine(1, 0, { ptes: 2, swapSlots: 1 })
+  const [page] = pages
+  const machine = userMachine(mm, page, WITH_SHARER)
+  reclaimPage(setup, mm, page)
+  assert(faultInPage(setup, mm, SECOND, FREE_PAGES, false) === page, 'there is one page')
+  return systemOf(machine, pages, [
+    { name: 'reclaim', run: (cpu, state) => reclaimPage(cpu, state.mm, page) },
+    { name: 'writer', run: (cpu, state) => writeFaulting(cpu, state, FREE_PAGES, SECOND, 200) },
+    { name: 'exit', run: (cpu, state) => exit(cpu, state.mm, SECOND) },
+  ])
 }
 
 function systemOf(
@@ -243,6 +273,21 @@ function unmapUncounted(cpu: Cpu, mm: Mm, pfn: Pfn): boolean {
   }
   cpu.unlock(mm.rmapLock, nidOf(0), SPIN_LOCKED)
   return done
+}
+
+/** zapPte() that forgets that the page may have been written to since it was read from its slot. */
+export function exitClean(cpu: Cpu, mm: Mm, vpn: Vpn): void {
+  cpu.lock(mm.rmapLock, nidOf(0), SPIN_LOCKED)
+  const pte = cpu.load(mm.pte, vpn)
+  const present = isPresentPte(pte)
+  if (present) {
+    unchain(cpu, mm, ptePfn(pte), vpn)
+    cpu.store(mm.pte, vpn, 0)
+  }
+  cpu.unlock(mm.rmapLock, nidOf(0), SPIN_LOCKED)
+  if (!present) return zapPte(cpu, mm, vpn)
+  cpu.add(mm.mapcount, ptePfn(pte), -1)
+  putPage(cpu, mm, ptePfn(pte))
 }
 
 /** writeFaulting() whose fault, when it has found the page in the swap cache, maps it whatever the pte is by then. */
