@@ -19,6 +19,7 @@ export default defineConfig({
     environment: 'node',
     include: ['src/**/*.{test,fuzz}.ts', 'tools/**/*.test.ts', 'bench/**/*.test.ts', 'examples/**/*.test.ts'],
     globalSetup: ['tools/build_first.ts'],
+    setupFiles: ['tools/fixed_seed.ts'],
     pool: 'forks',
     maxWorkers: 2,
     testTimeout: (long ? 1800 : 60) * second,
