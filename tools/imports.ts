@@ -16,7 +16,7 @@ export interface Layer {
 
 export type Layers = Readonly<Record<string, Layer>>
 
-const testPackages = ['vitest', 'fast-check', 'node:*']
+const testPackages = ['vitest', 'fast-check', 'hyparquet', 'node:*']
 const testFolders = ['base', 'testing']
 
 /** The layer whose folder holds the file: the longest one that matches. */

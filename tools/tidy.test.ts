@@ -29,13 +29,23 @@ const LAYERS: Layers = {
   owners: { layers: ['base', 'mm'] },
   actors: { layers: underActors },
   models: { layers: [...underActors, 'actors', 'check'] },
-  sim: { layers: [...underActors, 'actors', 'trace'] },
+  sim: { layers: [...underActors, 'actors', 'trace'], packages: ['zod', 'yaml'] },
   analyze: { layers: ['base', 'mm', 'owners', 'capture/format'] },
   // Node only.
   'capture/linux': { layers: ['base', 'capture/format'], packages: ['node:*'] },
   cli: {
     layers: [...anywhere, 'capture/linux'],
-    packages: ['node:*', 'commander', '@commander-js/extra-typings', 'string-width', 'esbuild', '(computed)'], // computed: a driver's module
+    packages: [
+      'node:*',
+      'commander',
+      '@commander-js/extra-typings',
+      'string-width',
+      'esbuild',
+      'yaml',
+      'cli-progress',
+      'hyparquet-writer',
+      '(computed)',
+    ], // computed: a driver's module
   },
   // Browser only.
   web: { layers: anywhere },

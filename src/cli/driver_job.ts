@@ -2,7 +2,7 @@
  * `drover check --driver FILE`: loads a driver module, holds it to the contract, and says clause by clause what came
  * out.
  *
- * Not here: the scenarios and clauses (models/conformance), loading (driver_file.ts).
+ * Not here: the scenarios and clauses (models/conformance), loading (module_file.ts).
  */
 
 import { relative } from 'node:path'
@@ -18,7 +18,7 @@ import {
 } from '../models/conformance/conformance.ts'
 import type { Answer, DriverJob, Pulse } from './check_protocol.ts'
 import { CAVEAT, located, refused, stepsJson } from './check_text.ts'
-import { loadDriver } from './driver_file.ts'
+import { loadModule } from './module_file.ts'
 import { EXIT_INCOMPLETE, EXIT_OK, EXIT_USAGE, EXIT_VIOLATED } from './report.ts'
 import { table } from './table.ts'
 
@@ -27,9 +27,9 @@ const SCHEMA = 'drover.check.driver.v1'
 /** Loads and checks the driver. */
 export async function runDriverJob(job: DriverJob, pulse: Pulse): Promise<Answer> {
   const { file } = job
-  const loaded = await loadDriver(file, job.folder)
+  const loaded = await loadModule(file, job.folder, 'a driver module exports its driver as default')
   if ('wrong' in loaded) return refused(EXIT_USAGE, loaded.wrong)
-  const result = conformance(loaded.driver, {
+  const result = conformance(loaded.module, {
     ...DEFAULT_BOUNDS,
     ...(job.actors !== undefined && { actors: job.actors }),
     ...(job.pages !== undefined && { pages: job.pages }),

@@ -16,6 +16,7 @@ import { registerImport } from './import.ts'
 import { registerInspect } from './inspect.ts'
 import { registerReplay } from './replay.ts'
 import { EXIT_BUG, EXIT_CANNOT_WRITE, EXIT_USAGE, packageVersion } from './report.ts'
+import { registerRun } from './run.ts'
 
 const program = new Command('drover')
   .description(
@@ -33,6 +34,7 @@ registerExplain(program)
 registerCompact(program)
 registerCheck(program)
 registerReplay(program)
+registerRun(program)
 
 // A reader that closes the pipe (head, less) is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -42,7 +44,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 })
 
 try {
-  program.parse()
+  await program.parseAsync()
 } catch (error) {
   if (error instanceof CommanderError) {
     // Help and version leave with 0; everything else that commander finds is a usage error.

@@ -1,6 +1,6 @@
 /**
- * Loads a driver module, TypeScript or JavaScript: bundled with what it imports into one file, which is then
- * imported. `drover/driver` is this drover's, wherever the module lies.
+ * Loads a module that a user has written, TypeScript or JavaScript: a driver, or a scenario. It is bundled with what it
+ * imports into one file, which is then imported. `drover/driver` and `drover/sim` are this drover's, wherever it lies.
  *
  * Types are not checked, only removed. What goes wrong is one line with file, line and column.
  */
@@ -11,24 +11,25 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { BuildFailure } from 'esbuild'
 
 /** The default export of a module, or why there is none. */
-export type Loaded = { readonly driver: unknown } | { readonly wrong: string }
+export type Loaded = { readonly module: unknown } | { readonly wrong: string }
 
-/** dist/models/conformance/index.js, seen from dist/cli. */
+/** What modules import, seen from dist/cli. */
+const SIM_ENTRY = fileURLToPath(new URL('../sim/index.js', import.meta.url))
 const DRIVER_ENTRY = fileURLToPath(new URL('../models/conformance/index.js', import.meta.url))
 
-/** Bundles the module into `folder`, which the caller removes, and imports it. */
-export async function loadDriver(file: string, folder: string): Promise<Loaded> {
+/** Bundles the module into `folder`, which the caller removes, and imports it. `what` says what its default export is. */
+export async function loadModule(file: string, folder: string, what: string): Promise<Loaded> {
   const path = resolve(file)
   if (!existsSync(path)) return { wrong: `${file}: there is no such file` }
   const bundled = await bundle(path, file)
   if ('wrong' in bundled) return bundled
   try {
-    const module = join(folder, 'driver.mjs')
+    const module = join(folder, 'module.mjs')
     writeFileSync(module, bundled.code)
     const loaded: unknown = await import(pathToFileURL(module).href)
     if (typeof loaded === 'object' && loaded !== null && 'default' in loaded)
-      return { driver: loaded.default }
-    return { wrong: `${file}: has no default export; a driver module exports its driver as default` }
+      return { module: loaded.default }
+    return { wrong: `${file}: has no default export; ${what}` }
   } catch (error) {
     return {
       wrong: `${file}: throws while it is loaded: ${error instanceof Error ? error.message : String(error)}`,
@@ -47,7 +48,7 @@ async function bundle(path: string, shown: string): Promise<{ code: string } | {
       platform: 'node',
       target: 'node20',
       sourcemap: 'inline',
-      alias: { 'drover/driver': DRIVER_ENTRY },
+      alias: { 'drover/driver': DRIVER_ENTRY, 'drover/sim': SIM_ENTRY },
       logLevel: 'silent',
     })
     return { code: outputFiles[0].text }

@@ -1,0 +1,11 @@
+/**
+ * All kinds of page owners that a scenario can have, one line each.
+ *
+ * @ours
+ */
+
+import * as z from 'zod'
+import { pool } from './pool.ts'
+
+/** An owner of a scenario: its plan. */
+export const owner = z.discriminatedUnion('kind', [pool])
