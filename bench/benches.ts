@@ -11,9 +11,10 @@ export const BENCHES = {
   compaction: async (): Promise<Bench> => (await import('./compaction.bench.ts')).bench,
   cpu: async (): Promise<Bench> => (await import('./cpu.bench.ts')).bench,
   load: async (): Promise<Bench> => (await import('./load.bench.ts')).bench,
+  sim: async (): Promise<Bench> => (await import('./sim.bench.ts')).bench,
 } as const
 
 export type BenchName = keyof typeof BENCHES
-export const BENCH_NAMES: readonly BenchName[] = ['buddy', 'checker', 'compaction', 'cpu', 'load']
+export const BENCH_NAMES: readonly BenchName[] = ['buddy', 'checker', 'compaction', 'cpu', 'load', 'sim']
 
 export const isBenchName = (name: string): name is BenchName => name in BENCHES
