@@ -30,6 +30,8 @@ export interface TaskPlan {
   readonly background: boolean
   /** The owner that it works on, and of which kind that must be. */
   readonly owner?: { readonly name: string; readonly kind: string }
+  /** An owner that it needs as a device for files. */
+  readonly device?: string
   /** Of each copy. */
   readonly needs: Needs
   /** Begins it. `prng` is its own. */
@@ -51,5 +53,7 @@ export const planOf = (
 export interface OwnerPlan {
   readonly kind: string
   readonly needs: Needs
+  /** It is a device for files. */
+  readonly isDevice?: boolean
   readonly create: (world: World, place: OwnerPlace) => SimOwner
 }

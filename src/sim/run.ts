@@ -70,6 +70,7 @@ export function runScenario(scenario: Scenario, seed: number, onProgress: OnProg
     const until = phase.for === undefined ? Number.POSITIVE_INFINITY : world.now + phase.for
     schedule.run(until, () => series.sampleDue())
     snapshots.push(snapshotOf(world, phase.name))
+    world.endPhase()
   })
   onProgress(scenario.phases.length, scenario.phases.length, world.now)
   series.sampleNow()

@@ -115,6 +115,9 @@ export const scenarioSchema = z
     scenario.phases.forEach((each, i) => {
       if (names.indexOf(each.name) < i) issue(['phases', i, 'name'], `there are two phases ${each.name}`)
       each.tasks.forEach((plan, j) => {
+        if (plan.device !== undefined && scenario.owners[plan.device]?.isDevice !== true) {
+          issue(['phases', i, 'tasks', j, 'to'], `${plan.device} is no owner that holds files`)
+        }
         if (plan.owner === undefined) return
         const found = scenario.owners[plan.owner.name]
         const where = ['phases', i, 'tasks', j, 'owner']

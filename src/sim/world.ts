@@ -19,12 +19,15 @@ import { type Mm, pageblock_nr_pages } from '../mm/index.ts'
 import { MAPPING_FIRST_FILE } from '../mm/page.ts'
 import type { Costs, Work } from './costs.ts'
 import { Histogram } from './histogram.ts'
+import { type Device, DISK, type SimFile } from './page_cache.ts'
 
 /** A page owner that runs in the scenario. */
 export interface SimOwner {
   readonly kind: string
   /** Figures of it now: pages, bytes, … */
   readonly figures: () => Readonly<Record<string, number>>
+  /** What holds files, if it is such a thing. */
+  readonly device?: Device
 }
 
 export class World {
@@ -38,6 +41,8 @@ export class World {
   /** Sums by name: what tasks say of themselves. */
   readonly results = new Map<string, number>()
   readonly histograms = new Map<string, Histogram>()
+  private readonly files = new Map<string, SimFile[]>()
+  private readonly endings: (() => void)[] = []
   private readonly costs: Costs
   private charged = 0
   private counted = 0
@@ -86,6 +91,31 @@ export class World {
     const found = this.histograms.get(name) ?? new Histogram()
     this.histograms.set(name, found)
     return found
+  }
+
+  /** The files that the task of that name has written, in the order in which they were begun. */
+  filesOf(task: string): SimFile[] {
+    const found = this.files.get(task) ?? []
+    this.files.set(task, found)
+    return found
+  }
+
+  /** An owner as a device for files; without a name, a disk. */
+  deviceOf(owner: string | undefined): Device {
+    if (owner === undefined) return DISK
+    const device = this.owners.get(owner)?.device
+    assert(device !== undefined, 'sim: the owner is a device')
+    return device
+  }
+
+  /** Lets something happen at the end of the phase. */
+  atPhaseEnd(what: () => void): void {
+    this.endings.push(what)
+  }
+
+  /** What was to happen at the end of the phase happens. */
+  endPhase(): void {
+    for (const what of this.endings.splice(0)) what()
   }
 
   /** A stretch of empty ptes that begins at a huge page's boundary. */

@@ -8,12 +8,8 @@
 import * as z from 'zod'
 import type { FastCpu } from '../../base/cpu.ts'
 import type { Prng } from '../../base/prng.ts'
-import { type MappingId, pfnOf, type Slot, slotOf } from '../../base/units.ts'
-import { filemapAddFolio } from '../../mm/filemap.ts'
-import { allocPages, GFP_HIGHUSER_MOVABLE, putPage } from '../../mm/index.ts'
-import { PG_locked, PG_uptodate } from '../../mm/limits.ts'
-import { folioAddLru } from '../../mm/lru.ts'
 import { type Activity, DONE } from '../activity.ts'
+import { SimFile } from '../page_cache.ts'
 import { planOf, TASK_FIELDS, type TaskPlan } from '../plan.ts'
 import { count, pages, rate, SECOND } from '../quantities.ts'
 import type { World } from '../world.ts'
@@ -51,13 +47,12 @@ interface Reading {
 }
 
 class FileReader implements Activity {
-  private readonly first: Slot
-  private readonly file: MappingId
   private readonly world: World
   private readonly cpu: FastCpu
   private readonly prng: Prng
   private readonly name: string
   private readonly how: Reading
+  private readonly file: SimFile
   private done = 0
 
   constructor(world: World, cpu: FastCpu, prng: Prng, name: string, how: Reading) {
@@ -66,12 +61,12 @@ class FileReader implements Activity {
     this.prng = prng
     this.name = name
     this.how = how
-    this.first = world.reserveSlots(how.size)
-    this.file = world.reserveMapping()
+    this.file = new SimFile(world, how.size)
   }
 
   /** Reads one window. */
   step(): number {
+    const { world, cpu, name, file } = this
     const { size, passes, order, readahead, pace, background } = this.how
     if (!background && this.done >= size * passes) return DONE
     const windows = Math.ceil(size / readahead)
@@ -79,36 +74,15 @@ class FileReader implements Activity {
     const from = window * readahead
     const upTo = Math.min(from + readahead, size)
     let read = 0
-    for (let page = from; page < upTo; page++) read += this.read(slotOf(this.first + page))
+    for (let page = from; page < upTo; page++) {
+      const got = file.read(cpu, page)
+      if (got < 0) world.add(`${name}.failed`, 1)
+      else read += got
+    }
     this.done += upTo - from
-    this.world.pageEvents += read
-    this.world.add(`${this.name}.pages`, read)
-    this.world.charge('fileRead', read)
+    world.pageEvents += read
+    world.add(`${name}.pages`, read)
+    world.charge('copy', upTo - from)
     return pace === undefined ? 0 : ((upTo - from) * SECOND) / pace
-  }
-
-  /** Pages read: 0 if it is cached, or there is no memory. */
-  private read(slot: Slot): number {
-    const { world, cpu } = this
-    const { mm } = world
-    if (mm.cache[slot] !== 0) {
-      world.charge('alloc') // finding it
-      return 0
-    }
-    const got = allocPages(cpu, mm, GFP_HIGHUSER_MOVABLE, 0, 0)
-    if (got < 0) {
-      world.add(`${this.name}.failed`, 1)
-      world.charge('fault')
-      return 0
-    }
-    const pfn = pfnOf(got)
-    world.charge('alloc')
-    cpu.lock(mm.flags, pfn, PG_locked)
-    filemapAddFolio(cpu, mm, pfn, this.file, slot)
-    cpu.testSet(mm.flags, pfn, PG_uptodate)
-    cpu.unlock(mm.flags, pfn, PG_locked)
-    folioAddLru(cpu, mm, pfn)
-    putPage(cpu, mm, pfn)
-    return 1
   }
 }

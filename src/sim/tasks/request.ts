@@ -48,7 +48,10 @@ export const request = z
     of: z.enum(['kernel', 'atomic', 'user', 'thp', 'hugetlb']),
     times: count.min(1).default(1).meta({ description: 'requests; in the background: endless' }),
     every: duration.default(0).meta({ description: 'time between two' }),
-    keep: z.boolean().default(true).meta({ description: 'false: what it gets is freed at once' }),
+    keep: z
+      .union([z.boolean(), z.literal('phase')])
+      .default(true)
+      .meta({ description: 'false: what it gets is freed at once; phase: when the phase ends' }),
     stop: z.boolean().default(false).meta({ description: 'ends with the first that fails' }),
   })
   .transform(
@@ -58,6 +61,11 @@ export const request = z
       start: (world, cpu, _prng, name) => {
         const held: Pfn[] = []
         let made = 0
+        if (task.keep === 'phase') {
+          world.atPhaseEnd(() => {
+            for (const pfn of held.splice(0)) putPage(cpu, world.mm, pfn)
+          })
+        }
         return {
           step(): number {
             const before = world.spent()
@@ -67,7 +75,7 @@ export const request = z
             world.pageEvents += 1 << task.order
             world.add(`${name}.${got < 0 ? 'failed' : 'got'}`, 1)
             if (got < 0) world.first(`${name}.failed_first_ns`, world.now)
-            else if (task.keep) held.push(pfnOf(got))
+            else if (task.keep !== false) held.push(pfnOf(got))
             else putPage(cpu, world.mm, pfnOf(got))
             made++
             const over = (!task.background && made >= task.times) || (task.stop && got < 0)
