@@ -19,13 +19,14 @@ const SMALL = `
 question: How many blocks of 64 KiB does a fragmented machine give?
 machine: { memory: 32MiB }
 phases:
-  - { name: fill, tasks: [{ task: fragment, size: 24MiB, free: 0.5 }] }
+  - { name: map, tasks: [{ task: map, name: a, size: 24MiB }] }
+  - { name: fill, tasks: [{ task: unmap, of: a, pages: 0.5 }] }
   - { name: ask, tasks: [{ task: request, name: blocks, order: 4, of: user, times: 50 }] }
 metrics:
   got: { success: blocks }
   slowest: { quantile: 1, of: blocks.ns }
 what_if:
-  compacted: { phases.0.tasks.0.free: even }
+  compacted: { phases.1.tasks.0.pages: even }
 published:
   base: { got: { value: 90 } }
 `
@@ -62,7 +63,7 @@ test('--json has the keys that scripts rely on; the same seed prints the same by
   const [{ runs }] = report.variants
   expect(runs.map(({ seed }: { seed: number }) => seed)).toEqual([5, 6])
   expect(runs[0].arena_hash).not.toBe(runs[1].arena_hash)
-  expect(runs[0].phases.map(({ name }: { name: string }) => name)).toEqual(['fill', 'ask'])
+  expect(runs[0].phases.map(({ name }: { name: string }) => name)).toEqual(['map', 'fill', 'ask'])
   expect(report.metrics.got).toBeGreaterThan(0)
   expect(report.series.free_order0.length).toBe(report.series.ns.length)
 })
@@ -102,7 +103,7 @@ test('bad input: one line for each thing that is wrong, exit 2, and nothing on s
   const bad = file('bad.yaml', SMALL.replace('32MiB', '32MB').replace('order: 4', 'order: 40'))
   expect(refused(bad)).toBe(
     'bad.yaml:3:12: machine.memory: "32MB" is not a size, as 4KiB, 128MiB, 1GiB\n' +
-      'bad.yaml:6:57: phases.1.tasks.0.order: Too big: expected number to be <=10\n',
+      'bad.yaml:7:57: phases.2.tasks.0.order: Too big: expected number to be <=10\n',
   )
   const good = file('good.yaml', SMALL)
   expect(refused(good, '--set', 'machine.colour=red')).toBe(

@@ -30,6 +30,9 @@ export interface TaskPlan {
   readonly background: boolean
   /** The owner that it works on, and of which kind that must be. */
   readonly owner?: { readonly name: string; readonly kind: string }
+  /** The region that it makes, and the one that it works on. */
+  readonly maps?: string
+  readonly region?: string
   /** An owner that it needs as a device for files. */
   readonly device?: string
   /** Of each copy. */

@@ -98,7 +98,7 @@ test('a what-if changes values by path, makes what is left out, and nothing else
 
 test('the JSON Schema has every kind of task, with what its fields mean', () => {
   const text = JSON.stringify(scenarioJsonSchema())
-  for (const kind of ['read-files', 'processes', 'fragment', 'request', 'compact', 'wait']) {
+  for (const kind of ['read-files', 'processes', 'map', 'unmap', 'request', 'compact', 'wait']) {
     expect(text).toContain(`"const":"${kind}"`)
   }
   expect(text).toContain('"description":"of all files together"')

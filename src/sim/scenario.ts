@@ -112,11 +112,15 @@ export const scenarioSchema = z
     const issue = (path: PropertyKey[], message: string): void =>
       context.addIssue({ code: 'custom', path, message })
     const names = scenario.phases.map((each) => each.name)
+    const regions = new Set(scenario.phases.flatMap(({ tasks }) => tasks.flatMap(({ maps }) => maps ?? [])))
     scenario.phases.forEach((each, i) => {
       if (names.indexOf(each.name) < i) issue(['phases', i, 'name'], `there are two phases ${each.name}`)
       each.tasks.forEach((plan, j) => {
         if (plan.device !== undefined && scenario.owners[plan.device]?.isDevice !== true) {
           issue(['phases', i, 'tasks', j, 'to'], `${plan.device} is no owner that holds files`)
+        }
+        if (plan.region !== undefined && !regions.has(plan.region)) {
+          issue(['phases', i, 'tasks', j, 'of'], `there is no task map of the name ${plan.region}`)
         }
         if (plan.owner === undefined) return
         const found = scenario.owners[plan.owner.name]

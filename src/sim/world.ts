@@ -30,6 +30,14 @@ export interface SimOwner {
   readonly device?: Device
 }
 
+/** Anonymous memory that a scenario has given a name. */
+export interface Region {
+  readonly start: Vpn
+  readonly pages: number
+  /** Pages that were pushed out: where they are. */
+  readonly out: Map<Vpn, { readonly device: Device; readonly sector: number }>
+}
+
 export class World {
   readonly mm: Mm
   readonly cpus: readonly FastCpu[]
@@ -40,6 +48,7 @@ export class World {
   pageEvents = 0
   /** Sums by name: what tasks say of themselves. */
   readonly results = new Map<string, number>()
+  readonly regions = new Map<string, Region>()
   readonly histograms = new Map<string, Histogram>()
   private readonly files = new Map<string, SimFile[]>()
   private readonly endings: (() => void)[] = []

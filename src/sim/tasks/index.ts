@@ -6,9 +6,9 @@
 
 import * as z from 'zod'
 import { compact, dropCaches, set, wait } from './events.ts'
-import { fragment } from './fragment.ts'
 import { processes } from './processes.ts'
 import { readFiles } from './read_files.ts'
+import { map, pageout, unmap } from './regions.ts'
 import { request } from './request.ts'
 import { deleteFiles, writeFiles } from './write_files.ts'
 
@@ -18,7 +18,9 @@ export const task = z.discriminatedUnion('task', [
   writeFiles,
   deleteFiles,
   processes,
-  fragment,
+  map,
+  unmap,
+  pageout,
   request,
   compact,
   dropCaches,
