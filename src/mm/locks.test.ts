@@ -37,10 +37,10 @@ test('a lock is taken under those that it is indented under', () => {
   })
 })
 
-test('nothing but the page lock may sleep, and it is waited for under nothing but another page lock', () => {
-  expect(SLEEPING_LOCKS).toEqual(['L'])
+test('nothing but the page lock and a mutex may sleep, and the page lock is waited for under nothing but those', () => {
+  expect(SLEEPING_LOCKS).toEqual(['D', 'L'])
   const outer = Object.entries(TAKEN_UNDER).flatMap(([letter, inner]) =>
     (inner ?? []).includes('L') ? [letter] : [],
   )
-  expect(outer).toEqual(['L'])
+  expect(outer).toEqual(['D', 'L'])
 })

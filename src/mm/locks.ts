@@ -3,7 +3,8 @@
  * function says in `@locks` which it needs, takes and drops.
  *
  * ```
- *   (L) PG_locked of a page: a sleeping lock, one a folio, in `flags` of its head
+ *   (D) a page owner's mutex, which serialises what it says to its device: a sleeping lock
+ *   (L) PG_locked of a page: a sleeping lock, one a folio, in `flags` of its head; also under (D)
  *     (R) rmap lock: who maps a page, one for the machine
  *       (P) pte lock: a step of the cpu on one pte
  *       (U) lru lock of a node: its five LRU lists; also under (L) alone, and by itself
@@ -16,28 +17,32 @@
  * ```
  *
  * Order: a lock may be taken while holding those that it is indented under, and no other. (L) may sleep,
- * so nothing but another page's (L) may be held when waiting for it.
+ * so nothing but another page's (L), or (D), may be held when waiting for it. Under (D) everything may be taken that
+ * freeing a page takes; who holds (L) only tries (D).
  *
  * @kernel mm/rmap.c (lock ordering comment), mm/page_alloc.c v6.18
  */
 
 /** The bit of a spinlock word. */
 export const SPIN_LOCKED = 1
+/** The bit of a mutex in a cell of an owner: not that of its spinlocks, so that the cell says which it is. */
+export const MUTEX_LOCKED = 2
 
-export const LOCK_LETTERS = ['L', 'R', 'P', 'I', 'O', 'U', 'H', 'Z', 'C', 'A'] as const
+export const LOCK_LETTERS = ['D', 'L', 'R', 'P', 'I', 'O', 'U', 'H', 'Z', 'C', 'A'] as const
 export type LockLetter = (typeof LOCK_LETTERS)[number]
 
 /** Locks whose waiters sleep; the others spin. */
-export const SLEEPING_LOCKS: readonly LockLetter[] = ['L']
+export const SLEEPING_LOCKS: readonly LockLetter[] = ['D', 'L']
 
 /** What may be waited for while a lock is held: the indented list above, as data. */
 export const TAKEN_UNDER: Readonly<Partial<Record<LockLetter, readonly LockLetter[]>>> = {
+  D: ['L', 'O', 'U', 'H', 'C', 'Z'],
   L: ['L', 'R', 'P', 'I', 'O', 'U', 'H', 'C', 'Z'], // a second (L): of another page, in an order that the two tasks share
   R: ['P', 'U'],
   C: ['Z'],
 }
 
-/** The cells of `Mm` that are lock words, by column. (L) is in `flags`, (I) in `mappingFlags`. */
+/** The cells of `Mm` that are lock words, by column. (L) is in `flags`, (I) in `mappingFlags`; MUTEX_LOCKED is (D). */
 export const LOCK_COLUMNS: Readonly<Record<string, LockLetter>> = {
   flags: 'L',
   rmapLock: 'R',

@@ -27,6 +27,7 @@ import {
   LOCK_COLUMNS,
   LOCK_LETTERS,
   type LockLetter,
+  MUTEX_LOCKED,
   SLEEPING_LOCKS,
   SPIN_LOCKED,
   TAKEN_UNDER,
@@ -142,6 +143,7 @@ export const isFree = (mm: Mm, pfn: Pfn): boolean =>
 export const isCounter = (column: string): boolean => column === 'events' || column === 'mthpStats'
 
 const CLASS_NAMES: Readonly<Record<LockLetter, string>> = {
+  D: "owner's mutex",
   L: 'page lock',
   R: 'rmap lock',
   P: 'pte lock',
@@ -159,15 +161,18 @@ export function lockRulesOf(
   mm: Mm,
   ownGuard: (column: string, index: number) => Guard | undefined = () => undefined,
 ): LockRules {
-  const letterOf = (column: string): LockLetter => LOCK_COLUMNS[column] ?? 'O'
+  const letterOf = (column: string, bits: number): LockLetter => {
+    const letter = LOCK_COLUMNS[column] ?? 'O'
+    return letter === 'O' && bits === MUTEX_LOCKED ? 'D' : letter
+  }
   const nested = new Set(
     LOCK_LETTERS.flatMap((outer) =>
       (TAKEN_UNDER[outer] ?? []).map((inner) => `${CLASS_NAMES[outer]} > ${CLASS_NAMES[inner]}`),
     ),
   )
   return {
-    classOf: (column) => {
-      const letter = letterOf(column)
+    classOf: (column, _index, bits) => {
+      const letter = letterOf(column, bits)
       return { name: CLASS_NAMES[letter], sleeps: SLEEPING_LOCKS.includes(letter) }
     },
     mayNest: (outer, inner) => nested.has(`${outer.name} > ${inner.name}`),
