@@ -71,6 +71,9 @@ export const VM_EVENT_NAMES = [
   'thp_scan_exceed_none_pte',
   'thp_scan_exceed_swap_pte',
   'thp_scan_exceed_share_pte',
+  'balloon_inflate',
+  'balloon_deflate',
+  'balloon_migrate',
 ] as const
 
 export type VmEventName = (typeof VM_EVENT_NAMES)[number]
@@ -120,6 +123,9 @@ export const THP_COLLAPSE_ALLOC_FAILED = eventOf('thp_collapse_alloc_failed')
 export const THP_SCAN_EXCEED_NONE_PTE = eventOf('thp_scan_exceed_none_pte')
 export const THP_SCAN_EXCEED_SWAP_PTE = eventOf('thp_scan_exceed_swap_pte')
 export const THP_SCAN_EXCEED_SHARED_PTE = eventOf('thp_scan_exceed_share_pte')
+export const BALLOON_INFLATE = eventOf('balloon_inflate')
+export const BALLOON_DEFLATE = eventOf('balloon_deflate')
+export const BALLOON_MIGRATE = eventOf('balloon_migrate')
 
 assert(VM_EVENT_NAMES.length <= EVENT_CELLS, 'vmstat: every event has a cell')
 assert(ALLOCSTALL - PGALLOC === MAX_NR_ZONES, 'vmstat: one counter a kind of zone')
