@@ -24,6 +24,7 @@ import {
   markBits2015,
   mobile_page,
   PAGE_BALLOON_MAPCOUNT_VALUE,
+  PAGE_MOBILE_MAPCOUNT_VALUE,
   PAGE_MOVABLE_MAPCOUNT_VALUE,
   PageBalloon2015,
   PageBalloon2016,
@@ -122,8 +123,13 @@ test('S0-7 without compaction nothing is mobile, nothing is isolated, and putbac
   }
 })
 
-test('S1-1, S1-2 movable is PG_movable and -256; the balloon value is the same value', () => {
+test('S1-1 the movable mapcount moves from -255 to -256, and the balloon value is the same value', () => {
+  expect(PAGE_MOVABLE_MAPCOUNT_VALUE).toBe(PAGE_MOBILE_MAPCOUNT_VALUE - 1)
+  expect(PAGE_MOVABLE_MAPCOUNT_VALUE).toBe(-256)
   expect(PAGE_BALLOON_MAPCOUNT_VALUE).toBe(PAGE_MOVABLE_MAPCOUNT_VALUE)
+})
+
+test('S1-2 movable is PG_movable and -256; a balloon page alone is not', () => {
   expect(PageMovable(withCount(-256, PG_movable))).toBe(true)
   expect(PageMovable(withCount(-256))).toBe(false)
   expect(PageMovable(withCount(-255, PG_movable))).toBe(false)
@@ -144,15 +150,30 @@ test('S1-3 set: bit, then count; clear: count, then bit; a reader never sees hal
   expect(() => __SetPageMovable(withCount(7))).not.toThrow() // no assertion
 })
 
-test('S1-4, S1-7 isolated: PG_isolated set in 2016; before, PG_private clear', () => {
-  expect(PageIsolated(withCount(-1, PG_isolated))).toBe(true) // whatever else the page is
+test('S1-4 isolated is PG_isolated, whatever else the page is', () => {
+  expect(PageIsolated(withCount(-1, PG_isolated))).toBe(true)
+  expect(PageIsolated(withCount(7, PG_isolated | PG_movable))).toBe(true)
   expect(PageIsolated(withCount(-256, PG_movable))).toBe(false)
+})
+
+test('S1-7 PG_private said that a balloon page was not isolated; in 2016 it says nothing', () => {
+  for (const more of [0, PG_private]) {
+    expect(PageIsolated(withCount(-256, PG_movable | more))).toBe(false)
+    expect(PageIsolated(withCount(-256, PG_movable | PG_isolated | more))).toBe(true)
+  }
   expect(isBalloonIsolated2015(withCount(-256, PG_private))).toBe(false)
   expect(isBalloonIsolated2015(withCount(-256))).toBe(true)
   expect(isBalloonIsolated2015(withCount(-1))).toBe(false)
 })
 
-test('S1-5, S1-6 a balloon page has PG_private_2; with the option off it is not movable', () => {
+test('S1-5 a balloon page has PG_private_2, and only by that is it told from another movable page', () => {
+  const page = last(__SetPageBalloon(UNMARKED, true))
+  expect(PageBalloon2016(page)).toBe(true)
+  expect(PageBalloon2016(withCount(-256, PG_movable))).toBe(false) // another driver's page
+  expect(PageBalloon2016(withCount(-1, PG_private_2))).toBe(false)
+})
+
+test('S1-6 set and cleared by who finds it unmarked and marked; with the option off it is not movable', () => {
   for (const option of [true, false]) {
     const page = last(__SetPageBalloon(UNMARKED, option))
     expect(PageBalloon2016(page)).toBe(true)
@@ -162,5 +183,4 @@ test('S1-5, S1-6 a balloon page has PG_private_2; with the option off it is not 
     expect(() => __SetPageBalloon(page, option)).toThrow(AssertionError)
     expect(() => __ClearPageBalloon(UNMARKED, option)).toThrow(AssertionError)
   }
-  expect(PageBalloon2016(withCount(-256, PG_movable))).toBe(false) // another driver's page
 })
