@@ -26,6 +26,7 @@ test('the list of rows is complete', () => {
     Array.from({ length: count }, (_, i) => `${name}-${i + 1}`)
   expect([...rows.keys()]).toEqual([
     ...series('S0', 27),
+    ...series('S1', 25),
     ...series('M', 15),
     ...series('C', 21),
     ...series('B', 8),
@@ -64,7 +65,7 @@ function titlesOf(source: Source): Title[] {
     if (!ts.isCallExpression(node) || !isTestCall(node.expression)) return
     const [title] = node.arguments
     if (title === undefined) return
-    const id = /^['"`]((?:S0|M|C|B|I)-\d+)\b/.exec(title.getText())?.[1]
+    const id = /^['"`]((?:S0|S1|M|C|B|I)-\d+)\b/.exec(title.getText())?.[1]
     if (id !== undefined && rows.has(id)) found.push({ id, place: `${source.path}:${lineOf(source, node)}` })
   })
   return found
@@ -83,7 +84,7 @@ function excusesIn(caveats: string): Map<string, string> {
   const excuses = new Map<string, string>()
   for (const line of table.split('\n').slice(2)) {
     const cells = line.split('|').map((cell) => cell.trim())
-    for (const id of cells[1]?.match(/\b(?:S0|M|C|B|I)-\d+\b/g) ?? []) excuses.set(id, cells.at(-2) ?? '')
+    for (const id of cells[1]?.match(/\b(?:S0|S1|M|C|B|I)-\d+\b/g) ?? []) excuses.set(id, cells.at(-2) ?? '')
   }
   return excuses
 }

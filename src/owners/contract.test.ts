@@ -5,17 +5,11 @@ import { FastCpu } from '../base/cpu.ts'
 import { nidOf, type Pfn, pfnOf, slotOf, vpnOf } from '../base/units.ts'
 import { filemapGetFolio, filemapRemoveFolio } from '../mm/filemap.ts'
 import { compactNode } from '../mm/index.ts'
-import {
-  MIGRATE_ASYNC,
-  PG_locked,
-  PG_movable_ops,
-  PG_writeback,
-  PGTY_offline,
-  PGTY_zsmalloc,
-} from '../mm/limits.ts'
+import { MIGRATE_ASYNC, PG_locked, PG_movable_ops, PG_writeback, PGTY_zsmalloc } from '../mm/limits.ts'
 import { migrateFolioMove, migrateFolioUndo, migrateFolioUnmap, putbackMovablePages } from '../mm/migrate.ts'
 import {
   isolateMovablePage,
+  REFUSED_BY_OWNER,
   REFUSED_FREE,
   REFUSED_ISOLATED,
   REFUSED_LOCKED,
@@ -127,7 +121,27 @@ contract({
   skips: { freed: 'freeing one takes its slot first, which belongs to reclaim: not built yet' },
 })
 
-contract(driver('a balloon page', PGTY_offline))
+contract({
+  name: 'a balloon page',
+  letter: 'b',
+  balloon: true,
+  hollow: true,
+  refusals: {
+    ...driver('', PGTY_zsmalloc).refusals,
+    deflated({ mm }, pfn) {
+      mm.private[pfn] = 0 // as where the mark stays until the page is free
+      return REFUSED_BY_OWNER
+    },
+  },
+  freer: () => () => {},
+  freeTakesPageLock: false,
+  touch: () => {},
+  skips: {
+    'extra reference': 'as in the kernel, the host has the memory: nobody can reach it by a reference',
+    freed: 'a balloon does not let go of an isolated page; balloon.test.ts deflates at every step',
+    touched: 'the host has the memory: nobody may touch it',
+  },
+})
 contract(driver('a zsmalloc page', PGTY_zsmalloc))
 
 /** A page half-way through its move: unmapped and locked. */

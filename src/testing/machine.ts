@@ -9,7 +9,8 @@
  *   E  as M, and unevictable           P  as M, and pinned (FOLL_PIN)
  *   F  cached file page, not mapped    D  the same, dirty
  *   W  the same, under writeback       B  the same, with buffers
- *   z  driver page of the pool         U  in use, nobody's to move
+ *   z  driver page of the pool         b  page of the first balloon (`balloons`)
+ *   U  in use, nobody's to move
  *   =  tail of the large folio that began before it: `M===`, `F=======`, `U=`
  * Drawn only: `i` taken from the LRU or from its driver, `?` none of these.
  *
@@ -48,6 +49,7 @@ import {
   vpnOf,
   zoneIdOf,
 } from '../base/units.ts'
+import { type BalloonHost, createBalloonHost, hostEnd } from '../host/balloon_host.ts'
 import { addToSwapCache, filemapAddFolio } from '../mm/filemap.ts'
 import { addFreeBlock } from '../mm/free_area.ts'
 import { pinUserPage } from '../mm/gup.ts'
@@ -68,6 +70,7 @@ import {
   PG_unevictable,
   PG_uptodate,
   PG_writeback,
+  PGTY_offline,
   PGTY_zsmalloc,
   pageblock_nr_pages,
 } from '../mm/limits.ts'
@@ -84,6 +87,7 @@ import {
   type Mm,
   NR_PCP_LISTS,
   type PcpSpec,
+  pageType,
 } from '../mm/page.ts'
 import { allocFromZone, prepCompoundPage, putPage } from '../mm/page_alloc.ts'
 import { addPcpPage } from '../mm/pcp.ts'
@@ -98,6 +102,14 @@ import {
   poolPages,
   poolRelease,
 } from '../owners/page_pool.ts'
+import type { PagePoisoning } from '../owners/virtio_balloon.ts'
+import {
+  createVirtioBalloons,
+  giveBalloonPage,
+  type VirtioBalloon,
+  virtballoonProbe,
+  virtioBalloonCells,
+} from '../owners/virtio_balloon_driver.ts'
 
 export interface TestMachineOptions {
   /** Pageblocks of the zone. Default: as many as the picture needs. */
@@ -119,6 +131,16 @@ export interface TestMachineOptions {
   readonly ptes?: number
   /** Page type of `z` pages. Default PGTY_zsmalloc. */
   readonly pgty?: number
+  /** Balloon devices, probed, with what each offers. Default: none. */
+  readonly balloons?: readonly TestBalloonOptions[]
+}
+
+export interface TestBalloonOptions {
+  readonly features?: number
+  readonly movable?: boolean
+  /** As in host/balloon_host.ts. */
+  readonly strict?: boolean
+  readonly poisoning?: PagePoisoning
 }
 
 const PTES = 8192
@@ -128,6 +150,9 @@ const STRAIGHT_TO_BUDDY: PcpSpec = { high: 0, highMin: 0, highMax: 0, batch: 1 }
 export class TestMachine {
   readonly mm: Mm
   readonly pool: PagePool
+  readonly balloons: readonly VirtioBalloon[]
+  /** The host's end of each balloon. */
+  readonly hosts: readonly BalloonHost[]
   /** The one file. */
   readonly file: MappingId = mappingIdOf(MAPPING_FIRST_FILE)
   /** Pages that the first picture had. */
@@ -146,6 +171,7 @@ export class TestMachine {
     const pages = blocks * pageblock_nr_pages
     const cpus = options.cpus ?? 1
     const marks = options.watermarks ?? 0
+    const plugged = options.balloons ?? []
     const [min, low, high] = typeof marks === 'number' ? [marks, marks, marks] : marks
     assert(cells.length <= pages, 'test machine: the picture fits into the zone')
     this.count = cells.length
@@ -171,12 +197,22 @@ export class TestMachine {
       ptes: options.ptes ?? PTES,
       slots: options.ptes ?? PTES,
       swapSlots: options.swapSlots ?? 0,
-      ownerCells: POOL_CELLS,
+      ownerCells: POOL_CELLS + (plugged.length === 0 ? 0 : virtioBalloonCells(plugged.length)),
       contents: options.contents ?? true,
       rules: options.rules ?? RULES_6_18,
     })
     this.pool = createPool(this.mm, options.pgty ?? PGTY_zsmalloc, 'pool', 0)
+    this.hosts = plugged.map((plug) => createBalloonHost({ frames: start + pages, ...plug }))
+    this.balloons = this.plugIn(plugged)
     this.draw(cells.padEnd(pages, options.rest ?? 'U'))
+  }
+
+  private plugIn(plugged: readonly TestBalloonOptions[]): VirtioBalloon[] {
+    if (plugged.length === 0) return []
+    const plugs = plugged.map((plug, i) => ({ ...plug, end: hostEnd(this.hosts[i]) }))
+    const balloons = createVirtioBalloons(this.mm, { cell: POOL_CELLS, list: 1 }, plugs)
+    for (const balloon of balloons) virtballoonProbe(this.cpu, this.mm, balloon)
+    return balloons
   }
 
   /** The page at a place of the picture. */
@@ -331,6 +367,7 @@ export class TestMachine {
     if (mm.hasContents) for (let i = 0; i < pages; i++) mm.content[pfnOf(pfn + i)] = 1000 + place + i
     if (letter === 'U') return
     if (letter === 'z') poolInsert(cpu, mm, this.pool, pfn)
+    else if (letter === 'b') giveBalloonPage(cpu, mm, this.balloons[0], pfn)
     else if ('MSEP'.includes(letter)) this.anon(letter, pfn, pages)
     else if ('FDWB'.includes(letter)) this.cached(letter, pfn, pages)
     else fail('test machine: no such letter')
@@ -375,7 +412,8 @@ function letterOf(mm: Mm, pfn: Pfn): string {
   if (mm.refcount[pfn] === 0) return '?'
   if (mm.mapcount[pfn] < 0) {
     if ((flags & PG_movable_ops) === 0) return '?'
-    return (flags & PG_movable_ops_isolated) === 0 ? 'z' : 'i'
+    if ((flags & PG_movable_ops_isolated) !== 0) return 'i'
+    return pageType(mm.mapcount[pfn]) === PGTY_offline && mm.private[pfn] !== 0 ? 'b' : 'z'
   }
   const anon = isAnonMapping(mm.mapping[pfn])
   if (!anon && mm.mapping[pfn] === 0) return (flags & PG_lru) !== 0 || isListed(mm.links, pfn) ? '?' : 'U'
