@@ -55,6 +55,8 @@ export const planOf = (
 /** One owner, ready to be made. */
 export interface OwnerPlan {
   readonly kind: string
+  /** Type of its pages, if they have one: no two owners of a machine can share it. */
+  readonly pageType?: string
   readonly needs: Needs
   /** It is a device for files. */
   readonly isDevice?: boolean

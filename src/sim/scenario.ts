@@ -131,6 +131,12 @@ export const scenarioSchema = z
         }
       })
     })
+    const types = new Map<string, string>()
+    for (const [key, { pageType }] of Object.entries(scenario.owners)) {
+      const other = pageType === undefined ? undefined : types.get(pageType)
+      if (other !== undefined) issue(['owners', key], `pages of type ${pageType} are ${other}'s already`)
+      if (pageType !== undefined) types.set(pageType, key)
+    }
     for (const [key, of] of Object.entries(scenario.metrics)) {
       for (const where of ['at', 'over'] as const) {
         const wanted: unknown = where in of ? Reflect.get(of, where) : undefined

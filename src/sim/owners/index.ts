@@ -5,7 +5,8 @@
  */
 
 import * as z from 'zod'
+import { balloonOwner } from './balloon.ts'
 import { pool } from './pool.ts'
 
 /** An owner of a scenario: its plan. */
-export const owner = z.discriminatedUnion('kind', [pool])
+export const owner = z.discriminatedUnion('kind', [pool, balloonOwner])

@@ -12,6 +12,7 @@ import type { OwnerPlan } from '../plan.ts'
 export const pool = z.strictObject({ kind: z.literal('pool') }).transform(
   (): OwnerPlan => ({
     kind: 'pool',
+    pageType: 'zsmalloc',
     needs: { ownerCells: POOL_CELLS, ownerLists: 1 },
     create: ({ mm }, place) => {
       const made = createPool(mm, PGTY_zsmalloc, 'pool', place.list)

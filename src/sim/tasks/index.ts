@@ -5,6 +5,7 @@
  */
 
 import * as z from 'zod'
+import { balloonTask } from '../owners/balloon.ts'
 import { compact, dropCaches, set, wait } from './events.ts'
 import { processes } from './processes.ts'
 import { readFiles } from './read_files.ts'
@@ -22,6 +23,7 @@ export const task = z.discriminatedUnion('task', [
   unmap,
   pageout,
   request,
+  balloonTask,
   compact,
   dropCaches,
   wait,
