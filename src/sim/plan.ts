@@ -33,6 +33,8 @@ export interface TaskPlan {
   /** The region that it makes, and the one that it works on. */
   readonly maps?: string
   readonly region?: string
+  /** Pages that it is to have at once, in the field `size`. */
+  readonly takes?: number
   /** An owner that it needs as a device for files. */
   readonly device?: string
   /** Of each copy. */

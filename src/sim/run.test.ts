@@ -137,10 +137,6 @@ test('the series has a row every so often, in order, and one at the end', () => 
 })
 
 test('what cannot be is said before anything runs', () => {
-  const owners = Object.fromEntries(Array.from({ length: 40 }, (_, i) => [`o${i}`, { kind: 'pool' }]))
-  expect(impossible(scenarioOf({ owners, phases: BUSY.phases }))).toBe(
-    'its owners need 40 lists; a machine has 32',
-  )
   const movable = scenarioOf({
     machine: { nodes: [{ memory: '8MiB', movable: '8MiB' }] },
     phases: BUSY.phases,

@@ -6,6 +6,7 @@
  * @ours
  */
 
+import { assert } from '../base/assert.ts'
 import { Prng } from '../base/prng.ts'
 import { cpuIdOf } from '../base/units.ts'
 import { OWNER_LISTS } from '../mm/page.ts'
@@ -40,8 +41,6 @@ export type OnProgress = (phasesDone: number, phases: number, ns: number) => voi
 
 /** Why a scenario cannot be run, though every part of it can be read. */
 export function impossible(scenario: Scenario): string | undefined {
-  const { lists } = placesOf(scenario)
-  if (lists > OWNER_LISTS) return `its owners need ${lists} lists; a machine has ${OWNER_LISTS}`
   const memory = scenario.machine.nodes.reduce((sum, { pages }) => sum + pages, 0)
   if (memory > 2 ** 29) return 'a machine has at most 2TiB'
   if (scenario.machine.nodes.some(({ pages, movable }) => movable >= pages)) {
@@ -119,7 +118,6 @@ function build(scenario: Scenario): World {
 function placesOf({ phases, owners }: Scenario): {
   needs: Needs
   places: { cell: number; list: number }[]
-  lists: number
 } {
   let cells = 0
   let lists = 0
@@ -131,6 +129,7 @@ function placesOf({ phases, owners }: Scenario): {
     contents ||= needs.contents ?? false
     return place
   })
+  assert(lists <= OWNER_LISTS, 'sim: the machine has lists for all owners')
   const sum = { ptes: 0, slots: 0, mappings: 0 }
   for (const { copies, needs } of [...phases.flatMap(({ tasks }) => tasks), ...owned(owners)]) {
     sum.ptes += copies * (needs.ptes ?? 0)
@@ -138,7 +137,7 @@ function placesOf({ phases, owners }: Scenario): {
     sum.mappings += copies * (needs.mappings ?? 0)
     contents ||= needs.contents ?? false
   }
-  return { needs: { ...sum, ptes: sum.ptes + 1024, ownerCells: cells, contents }, places, lists }
+  return { needs: { ...sum, ptes: sum.ptes + 1024, ownerCells: cells, contents }, places }
 }
 
 const owned = (owners: Scenario['owners']): { copies: number; needs: Needs }[] =>

@@ -70,6 +70,19 @@ test('names that lead nowhere are found', () => {
   expect(problems(twice)).toEqual(['8:7: phases.1.name: there are two phases ask'])
 })
 
+test('owners that cannot be together, and a balloon larger than memory', () => {
+  const text = GOOD.replace(
+    'phases:',
+    'owners: { a: { kind: pool }, b: { kind: pool }, c: { kind: balloon } }\nphases:',
+  )
+  const tasks = '{ task: balloon, owner: c, size: 16MiB }, { task: balloon, owner: a, size: 1MiB }'
+  expect(problems(text.replace('metrics:', `  - { name: more, tasks: [${tasks}] }\nmetrics:`))).toEqual([
+    "4:30: owners.b: pages of type zsmalloc are a's already",
+    '9:54: phases.1.tasks.0.size: is more than the memory of the machine',
+    '9:86: phases.1.tasks.1.owner: a is a pool; this task needs a balloon',
+  ])
+})
+
 test('YAML that is none, and a key that is there twice', () => {
   expect(problems('question: [')[0]).toMatch(/^1:12: : /)
   expect(problems(`${GOOD}question: again\n`)[0]).toMatch(/^12:1: : Map keys must be unique/)

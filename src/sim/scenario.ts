@@ -112,6 +112,7 @@ export const scenarioSchema = z
     const issue = (path: PropertyKey[], message: string): void =>
       context.addIssue({ code: 'custom', path, message })
     const names = scenario.phases.map((each) => each.name)
+    const memory = scenario.machine.nodes.reduce((sum, each) => sum + each.pages, 0)
     const regions = new Set(scenario.phases.flatMap(({ tasks }) => tasks.flatMap(({ maps }) => maps ?? [])))
     scenario.phases.forEach((each, i) => {
       if (names.indexOf(each.name) < i) issue(['phases', i, 'name'], `there are two phases ${each.name}`)
@@ -121,6 +122,9 @@ export const scenarioSchema = z
         }
         if (plan.region !== undefined && !regions.has(plan.region)) {
           issue(['phases', i, 'tasks', j, 'of'], `there is no task map of the name ${plan.region}`)
+        }
+        if ((plan.takes ?? 0) > memory) {
+          issue(['phases', i, 'tasks', j, 'size'], 'is more than the memory of the machine')
         }
         if (plan.owner === undefined) return
         const found = scenario.owners[plan.owner.name]

@@ -73,6 +73,7 @@ export const balloonTask = z
     (task): TaskPlan => ({
       ...planOf(BALLOON, task),
       owner: { name: task.owner, kind: BALLOON },
+      takes: task.size,
       needs: {},
       start: (world, cpu, _prng, name) => {
         const owner = world.owners.get(task.owner)
