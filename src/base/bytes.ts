@@ -1,6 +1,20 @@
 /**
- * Searching bytes four at a time: the maps of a machine are bytes by page, and most pages are not what is looked for.
+ * Bytes four at a time: words at any place, and searching. The maps of a machine are bytes by page, and most pages are
+ * not what is looked for.
  */
+
+/** Bytes, and the same bytes as words at any place. Made once a buffer. */
+export interface Bytes {
+  readonly bytes: Uint8Array
+  readonly view: DataView
+}
+
+export const bytesOf = (bytes: Uint8Array): Bytes => ({
+  bytes,
+  view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength),
+})
+
+export const newBytes = (length: number): Bytes => bytesOf(new Uint8Array(length))
 
 /**
  * Entries that one call of a loop over a whole machine works on. V8 takes up a function's compiled form when it is called;
