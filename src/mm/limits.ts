@@ -148,10 +148,12 @@ export type IsolateMode = number
 
 // Outcomes of a protocol: small integers with errno names, negative as in the kernel.
 export const ENOENT = 2
+export const EIO = 5
 export const EAGAIN = 11
 export const ENOMEM = 12
 export const EBUSY = 16
 export const EINVAL = 22
+export const ENOSPC = 28
 export const ENOSYS = 38
 export const EOPNOTSUPP = 95
 

@@ -19,13 +19,15 @@
  * Page metadata is 32 bytes a page (`PAGE_BYTES`); ptes and cache slots are counted by what is mapped
  * and cached, as in the kernel.
  *
- * Not here: contents of pages. With `contents` on, one cell a page stands for its 4096 bytes.
+ * Not here: contents of pages. With `contents` on, one cell a page stands for its 4096 bytes. With `pageData` on there
+ * are the bytes themselves, for owners that keep something in them (zram); migration of other pages does not copy them.
  *
  * @kernel include/linux/mm_types.h struct page, mmzone.h struct zone v6.18
  */
 
 import { Arena, type ArenaPlan } from '../base/arena.ts'
 import { assert } from '../base/assert.ts'
+import { type Bytes, bytesOf } from '../base/bytes.ts'
 import type { Cpu } from '../base/cpu.ts'
 import { initList, type Links } from '../base/list.ts'
 import {
@@ -156,6 +158,8 @@ export interface MachineSpec {
   readonly ownerCells?: number
   /** Keep one cell of contents a page. */
   readonly contents?: boolean
+  /** Keep the 4096 bytes of every page too, for owners that store something there. Default: no. */
+  readonly pageData?: boolean
   readonly rules?: KernelRules
   /** Settings of /proc/sys/vm. Default: the kernel's. */
   readonly sysctl?: Partial<Sysctl>
@@ -192,6 +196,9 @@ export const SYSCTL_DEFAULTS: Sysctl = {
 /** Bytes of page metadata: eight cells a page (docs/decisions/0007). */
 export const PAGE_BYTES = 32
 
+/** Cells of `pageData` that hold a page. */
+export const PAGE_CELLS = 1024
+
 export class Mm {
   /** Who moves which pages, by page type; entry 0 is the LRU. Fixed once the machine runs (movable_ops.ts). */
   readonly movableOps: (MovableOps | undefined)[] = []
@@ -222,6 +229,8 @@ export class Mm {
   readonly private: PfnColumn //     cached: slot, (L); tail: head; destination of a move: see migrate.ts
   readonly rmap: PfnColumn //        first vpn that maps it, 0 = none                             (R)
   readonly content: PfnColumn //     one cell for 4096 bytes; empty unless `contents`             (L)
+  readonly pageData: Int32Array //   1024 cells a page: its bytes; empty unless `pageData`        whoever owns the page
+  readonly pageBytes: Bytes //       the same bytes
   /** next and prev of every page, then of every list head. Guarded by the lock of the list. A large folio's first tail counts its pins there (gup.ts). */
   readonly links: Links
 
@@ -345,6 +354,9 @@ export class Mm {
     this.private = arena.column('private')
     this.rmap = arena.column('rmap')
     this.content = arena.column('content')
+    this.pageData = arena.column('pageData')
+    const { buffer, byteOffset, byteLength } = this.pageData
+    this.pageBytes = bytesOf(new Uint8Array(buffer, byteOffset, byteLength))
     this.links = arena.column('links')
     this.pte = arena.column('pte')
     this.pteNext = arena.column('pteNext')
@@ -537,6 +549,7 @@ function arenaPlan(spec: MachineSpec, heads: ListHeads, cpus: number, nodes: num
     rmap: pages,
     links: 2 * heads.end,
     content: spec.contents === true ? pages : 0,
+    pageData: spec.pageData === true ? pages * PAGE_CELLS : 0,
     pte: ptes,
     pteNext: ptes,
     cache: slots,

@@ -57,6 +57,10 @@ export interface Provider {
   readonly freeTakesPageLock: boolean
   /** Somebody reaches the page's contents the owner's way, and waits while they move. */
   readonly touch: (cpu: Cpu, machine: TestMachine, pfn: Pfn) => void
+  /** The picture `|z . . .|`, if testing/machine.ts does not draw it: its first page is the provider's. */
+  readonly start?: () => TestMachine
+  /** What the owner does later: done before a machine is looked at. */
+  readonly settle?: (machine: TestMachine) => void
   /** Tests that say nothing about it, and why. */
   readonly skips?: Partial<Readonly<Record<ContractTest, string>>>
 }
@@ -69,10 +73,12 @@ const TRACES = new Set(['links', 'events', 'pcps'])
 export function contract(provider: Provider): void {
   const { letter, skips = {} } = provider
   const start = (picture = `|${letter} . . .|`): { machine: TestMachine; pfn: Pfn } => {
-    const machine = machineOf(picture, {
-      ...(provider.pgty === undefined ? {} : { pgty: provider.pgty }),
-      ...(provider.balloon === undefined ? {} : { balloons: [{ strict: false }] }),
-    })
+    const drawn = (): TestMachine =>
+      machineOf(picture, {
+        ...(provider.pgty === undefined ? {} : { pgty: provider.pgty }),
+        ...(provider.balloon === undefined ? {} : { balloons: [{ strict: false }] }),
+      })
+    const machine = provider.start?.() ?? drawn()
     const pfn = machine.pfn(0)
     if (letter === 'F') machine.map(pfn)
     return { machine, pfn }
@@ -198,6 +204,7 @@ export function contract(provider: Provider): void {
         ;({ pending } = task)
         if (!freed) continue
         tried++
+        provider.settle?.(machine)
         expect([n, machine.picture(), machine.freePages]).toEqual([n, '....', 4])
       }
       expect(tried).toBeGreaterThan(3)

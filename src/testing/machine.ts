@@ -102,6 +102,7 @@ import {
   poolPages,
   poolRelease,
 } from '../owners/page_pool.ts'
+import type { OwnerPlace } from '../owners/place.ts'
 import type { PagePoisoning } from '../owners/virtio_balloon.ts'
 import {
   createVirtioBalloons,
@@ -133,6 +134,10 @@ export interface TestMachineOptions {
   readonly pgty?: number
   /** Balloon devices, probed, with what each offers. Default: none. */
   readonly balloons?: readonly TestBalloonOptions[]
+  /** Cells of owners, from OTHER_OWNERS on. Default: none. */
+  readonly ownerCells?: number
+  /** Pages have their bytes too. Default: no. */
+  readonly pageData?: boolean
 }
 
 export interface TestBalloonOptions {
@@ -142,6 +147,9 @@ export interface TestBalloonOptions {
   readonly strict?: boolean
   readonly poisoning?: PagePoisoning
 }
+
+/** Where owners other than the pool have their state. */
+export const OTHER_OWNERS: OwnerPlace = { cell: POOL_CELLS, list: 1 }
 
 const PTES = 8192
 const STRAIGHT_TO_BUDDY: PcpSpec = { high: 0, highMin: 0, highMax: 0, batch: 1 }
@@ -197,20 +205,25 @@ export class TestMachine {
       ptes: options.ptes ?? PTES,
       slots: options.ptes ?? PTES,
       swapSlots: options.swapSlots ?? 0,
-      ownerCells: POOL_CELLS + (plugged.length === 0 ? 0 : virtioBalloonCells(plugged.length)),
+      ownerCells:
+        POOL_CELLS +
+        (options.ownerCells ?? 0) +
+        (plugged.length === 0 ? 0 : virtioBalloonCells(plugged.length)),
+      pageData: options.pageData ?? false,
       contents: options.contents ?? true,
       rules: options.rules ?? RULES_6_18,
     })
     this.pool = createPool(this.mm, options.pgty ?? PGTY_zsmalloc, 'pool', 0)
     this.hosts = plugged.map((plug) => createBalloonHost({ frames: start + pages, ...plug }))
-    this.balloons = this.plugIn(plugged)
+    this.balloons = this.plugIn(plugged, POOL_CELLS + (options.ownerCells ?? 0))
     this.draw(cells.padEnd(pages, options.rest ?? 'U'))
   }
 
-  private plugIn(plugged: readonly TestBalloonOptions[]): VirtioBalloon[] {
+  /** The balloons' cells and lists follow those of the other owners. */
+  private plugIn(plugged: readonly TestBalloonOptions[], cell: number): VirtioBalloon[] {
     if (plugged.length === 0) return []
     const plugs = plugged.map((plug, i) => ({ ...plug, end: hostEnd(this.hosts[i]) }))
-    const balloons = createVirtioBalloons(this.mm, { cell: POOL_CELLS, list: 1 }, plugs)
+    const balloons = createVirtioBalloons(this.mm, { cell, list: 16 }, plugs)
     for (const balloon of balloons) virtballoonProbe(this.cpu, this.mm, balloon)
     return balloons
   }
