@@ -5,7 +5,7 @@ import { FastCpu } from '../base/cpu.ts'
 import { nidOf, type Pfn, pfnOf, slotOf, vpnOf } from '../base/units.ts'
 import { filemapGetFolio, filemapRemoveFolio } from '../mm/filemap.ts'
 import { compactNode } from '../mm/index.ts'
-import { MIGRATE_ASYNC, PG_locked, PG_movable_ops, PG_writeback, PGTY_zsmalloc } from '../mm/limits.ts'
+import { MIGRATE_ASYNC, PG_locked, PG_movable_ops, PG_writeback, PGTY_offline, PGTY_zsmalloc } from '../mm/limits.ts'
 import { migrateFolioMove, migrateFolioUndo, migrateFolioUnmap, putbackMovablePages } from '../mm/migrate.ts'
 import {
   isolateMovablePage,
