@@ -31,6 +31,7 @@ test('the list of rows is complete', () => {
     ...series('C', 21),
     ...series('B', 8),
     ...series('I', 6),
+    ...series('S3', 14),
   ])
 })
 
@@ -65,7 +66,7 @@ function titlesOf(source: Source): Title[] {
     if (!ts.isCallExpression(node) || !isTestCall(node.expression)) return
     const [title] = node.arguments
     if (title === undefined) return
-    const id = /^['"`]((?:S0|S1|M|C|B|I)-\d+)\b/.exec(title.getText())?.[1]
+    const id = /^['"`]((?:S0|S1|S3|M|C|B|I)-\d+)\b/.exec(title.getText())?.[1]
     if (id !== undefined && rows.has(id)) found.push({ id, place: `${source.path}:${lineOf(source, node)}` })
   })
   return found
@@ -84,7 +85,8 @@ function excusesIn(caveats: string): Map<string, string> {
   const excuses = new Map<string, string>()
   for (const line of table.split('\n').slice(2)) {
     const cells = line.split('|').map((cell) => cell.trim())
-    for (const id of cells[1]?.match(/\b(?:S0|S1|M|C|B|I)-\d+\b/g) ?? []) excuses.set(id, cells.at(-2) ?? '')
+    for (const id of cells[1]?.match(/\b(?:S0|S1|S3|M|C|B|I)-\d+\b/g) ?? [])
+      excuses.set(id, cells.at(-2) ?? '')
   }
   return excuses
 }

@@ -88,6 +88,18 @@ test('protocol code reaches shared columns through the cpu', () => {
   expect(engine.flatMap((source) => columnFaults(source, columns))).toEqual(none)
 })
 
+test('no scanner, no migrate loop and no flag is for pin pages: mm has a page type for them, and nothing else', () => {
+  const named = engine
+    .filter(({ path }) => path.startsWith('src/mm/'))
+    .flatMap(({ path, text }) =>
+      [...text.matchAll(/\w*pin_?(?:page|ring|info)\w*/gi)].map(([name]) => `${path}: ${name}`),
+    )
+  expect(named.filter((place) => !place.includes('pin page control'))).toEqual([
+    'src/mm/limits.ts: pinpage', // the comment names the owner's file
+    'src/mm/limits.ts: PINPAGE_TYPE',
+  ])
+})
+
 test('a tracepoint costs one look at a field where nobody listens', () => {
   expect(engine.flatMap(tracepointFaults)).toEqual(none)
 })

@@ -97,6 +97,8 @@ export const PGTY_guard = 0xf3
 export const PGTY_hugetlb = 0xf4
 export const PGTY_slab = 0xf5
 export const PGTY_zsmalloc = 0xf6
+/** Ours: pages of pin page control (owners/pinpage.ts), which no kernel has. The kernel's types end at 0xf8. */
+export const PINPAGE_TYPE = 0xfe
 /** Value of `mapcount` for a page of that type. */
 export const pageTypeValue = (pgty: number): number => pgty << 24
 
@@ -152,6 +154,7 @@ export const EIO = 5
 export const EAGAIN = 11
 export const ENOMEM = 12
 export const EBUSY = 16
+export const EEXIST = 17
 export const EINVAL = 22
 export const ENOSPC = 28
 export const ENOSYS = 38

@@ -5,7 +5,14 @@ import { FastCpu } from '../base/cpu.ts'
 import { nidOf, type Pfn, pfnOf, slotOf, vpnOf } from '../base/units.ts'
 import { filemapGetFolio, filemapRemoveFolio } from '../mm/filemap.ts'
 import { compactNode } from '../mm/index.ts'
-import { MIGRATE_ASYNC, PG_locked, PG_movable_ops, PG_writeback, PGTY_offline, PGTY_zsmalloc } from '../mm/limits.ts'
+import {
+  MIGRATE_ASYNC,
+  PG_locked,
+  PG_movable_ops,
+  PG_writeback,
+  PGTY_offline,
+  PGTY_zsmalloc,
+} from '../mm/limits.ts'
 import { migrateFolioMove, migrateFolioUndo, migrateFolioUnmap, putbackMovablePages } from '../mm/migrate.ts'
 import {
   isolateMovablePage,
@@ -20,8 +27,10 @@ import {
 import { putPage } from '../mm/page_alloc.ts'
 import { accessPage, zapPte } from '../mm/rmap.ts'
 import { machineOf, OTHER_OWNERS, type TestMachine } from '../testing/machine.ts'
+import { GENERAL, type PinMachine, pinMachineOf } from '../testing/pin_machine.ts'
 import { contract, type Provider } from './contract.case.ts'
 import { poolRead } from './page_pool.ts'
+import { clearPinpage, lockPinpage, setPinpage, unlockPinpage } from './pinpage.ts'
 import { type ZsPool, zsPoolCells } from './zs_pool.ts'
 import { verifyZsPool } from './zs_verify.ts'
 import { createZsPool, zsFree, zsFreeDeferred, zsMalloc } from './zsmalloc.ts'
@@ -181,6 +190,53 @@ contract({
     'extra reference': 'zsmalloc does not compare references; one more does not stop it',
     touched: 'who has an object mapped keeps its zspage from moving; nobody waits for a move',
   },
+})
+
+/** The machine of a pinned page, by its machine. */
+const pinMachines = new WeakMap<TestMachine, PinMachine>()
+const pinMachine = (machine: TestMachine): PinMachine => {
+  const found = pinMachines.get(machine)
+  if (found === undefined) throw new Error('a machine with a pinned page')
+  return found
+}
+
+/** Takes the pin and the page away, if it is there. */
+function unpinAndFree({ machine, mm, pp }: PinMachine, pfn: Pfn): boolean {
+  if (clearPinpage(cpu, mm, pp, GENERAL, pfn) !== 0) return false
+  putPage(cpu, machine.mm, pfn)
+  return true
+}
+
+contract({
+  name: 'a pinned kernel page',
+  letter: 'z',
+  start: () => {
+    const on = pinMachineOf('|U . . .|')
+    expect(setPinpage(cpu, on.mm, on.pp, on.machine.pfn(0), { system: GENERAL })).toBe(0)
+    pinMachines.set(on.machine, on)
+    return on.machine
+  },
+  refusals: {
+    ...driver('', PGTY_offline).refusals,
+    cleared(machine, pfn) {
+      const { mm, pp } = pinMachine(machine)
+      expect(clearPinpage(cpu, mm, pp, GENERAL, pfn)).toBe(0)
+      return REFUSED_UNMOVABLE
+    },
+  },
+  freer: (machine, pfn) => () => {
+    const on = pinMachine(machine)
+    if (!unpinAndFree(on, pfn)) unpinAndFree(on, machine.find('z')) // it has moved, and its subsystem knows where to
+  },
+  freeTakesPageLock: true,
+  touch: (by, machine, pfn) => {
+    const { mm } = machine
+    const there = lockPinpage(by, mm, pfn)
+    const page = machine.find('z')
+    expect([there, mm.content[page]]).toEqual([page === pfn, 1000])
+    if (there) unlockPinpage(by, mm, pfn)
+  },
+  skips: { 'extra reference': 'who waits for its lock has one too; a device’s FOLL_PIN stops it (S3-13)' },
 })
 
 /** A page half-way through its move: unmapped and locked. */
