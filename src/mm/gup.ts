@@ -6,13 +6,16 @@
  * GUP_PIN_COUNTING_BIAS references to a small folio, so that both are told apart; a large folio counts
  * its pins apart, in the links of its first tail page.
  *
+ * Not here: pins for long (gup_longterm.ts).
+ *
  * @kernel mm/gup.c try_grab_folio(), include/linux/mm.h folio_maybe_dma_pinned() v6.18
  */
 
 import { assert } from '../base/assert.ts'
 import type { Cpu } from '../base/cpu.ts'
-import { type Pfn, pfnOf } from '../base/units.ts'
+import { type NodeColumn, nidOf, type Pfn, pfnOf } from '../base/units.ts'
 import { GUP_PIN_COUNTING_BIAS, PG_head } from './limits.ts'
+import { nodeOf } from './lru.ts'
 import { folioHead, type Mm } from './page.ts'
 import { putPage } from './page_alloc.ts'
 
@@ -35,26 +38,45 @@ export function putUserPage(cpu: Cpu, mm: Mm, pfn: Pfn): void {
 /** The cell that counts the pins of a large folio: the links of its first tail, which is on no list. */
 const pincountCell = (head: Pfn): Pfn => pfnOf(2 * (head + 1))
 
-/** FOLL_PIN: pins the folio that holds a mapped page. */
+/** FOLL_PIN: pins the folio that holds a mapped page. The caller's mapping keeps it alive. */
 export function pinUserPage(cpu: Cpu, mm: Mm, pfn: Pfn): void {
   const head = folioHead(cpu, mm, pfn)
-  if ((cpu.load(mm.flags, head) & PG_head) !== 0) {
-    cpu.add(mm.refcount, head, 1)
-    cpu.add(mm.links, pincountCell(head), 1)
-  } else {
-    cpu.add(mm.refcount, head, GUP_PIN_COUNTING_BIAS)
-  }
+  cpu.add(mm.refcount, head, 1)
+  makePin(cpu, mm, head)
 }
 
-/** Undoes pinUserPage(). */
+/**
+ * FOLL_PIN of whatever holds a page that was found in a page table a moment ago: it may be free by now, or another's.
+ * True: it is pinned, and the caller looks again whether its pte still maps it. False: free, or frozen.
+ *
+ * @kernel mm/gup.c try_grab_folio_fast() v6.18
+ */
+export function tryGrabFolio(cpu: Cpu, mm: Mm, pfn: Pfn): boolean {
+  const head = folioHead(cpu, mm, pfn)
+  if (!cpu.addUnlessZero(mm.refcount, head)) return false
+  makePin(cpu, mm, head)
+  return true
+}
+
+/** Makes a reference that the caller has a pin. */
+function makePin(cpu: Cpu, mm: Mm, head: Pfn): void {
+  if ((cpu.load(mm.flags, head) & PG_head) !== 0) cpu.add(mm.links, pincountCell(head), 1)
+  else cpu.add(mm.refcount, head, GUP_PIN_COUNTING_BIAS - 1)
+  countPins(mm, mm.nrFollPinAcquired, head)
+}
+
+/** Undoes pinUserPage() and tryGrabFolio(). @kernel mm/gup.c gup_put_folio() v6.18 */
 export function unpinUserPage(cpu: Cpu, mm: Mm, pfn: Pfn): void {
   const head = folioHead(cpu, mm, pfn)
-  if ((cpu.load(mm.flags, head) & PG_head) !== 0) {
-    cpu.add(mm.links, pincountCell(head), -1)
-  } else {
-    cpu.add(mm.refcount, head, 1 - GUP_PIN_COUNTING_BIAS)
-  }
+  countPins(mm, mm.nrFollPinReleased, head)
+  if ((cpu.load(mm.flags, head) & PG_head) !== 0) cpu.add(mm.links, pincountCell(head), -1)
+  else cpu.add(mm.refcount, head, 1 - GUP_PIN_COUNTING_BIAS)
   putPage(cpu, mm, head)
+}
+
+/** Counts a pin, or the end of one, as /proc/vmstat does: since the machine came up. No decision depends on it. */
+function countPins(mm: Mm, counter: NodeColumn, head: Pfn): void {
+  counter[nidOf(nodeOf(mm, head))]++
 }
 
 /** True if the folio is probably pinned: exact for large folios, a guess from the count for small ones. */

@@ -305,6 +305,8 @@ export class Mm {
   readonly kcompactdMaxOrder: NodeColumn // largest order that kcompactd was woken for; 0: asleep  (A)
   readonly kcompactdHighestZoneidx: NodeColumn // lowest of the highest kinds of zones wanted      (A)
   readonly kcompactdProactiveDefer: NodeColumn // checks that proactive compaction lets pass        (A)
+  readonly nrFollPinAcquired: NodeColumn // pins since the machine came up; no decision depends on them (gup.ts)
+  readonly nrFollPinReleased: NodeColumn // and how many of them have ended
   /** Pages by zone and LRU list, though the lists are a node's: index zone * 5 + list. (U) of the node */
   readonly nrLru: Int32Array
 
@@ -436,6 +438,8 @@ export class Mm {
     this.nrHugePages = nodeField()
     this.freeHugePages = nodeField()
     this.surplusHugePages = nodeField()
+    this.nrFollPinAcquired = nodeField()
+    this.nrFollPinReleased = nodeField()
 
     for (let head = spec.pfnCount; head < this.heads.end; head++) initList(this.links, listNodeOf(head))
     arena.column('pageblock').fill(PB_ABSENT)
@@ -508,7 +512,7 @@ export class Mm {
 const ZONE_FIELDS = 25
 const PCP_FIELDS = 13
 const SWAP_FIELDS = 2
-const NODE_FIELDS = 15
+const NODE_FIELDS = 17
 /** List heads that page owners share. */
 export const OWNER_LISTS = 32
 /** Cells of `events`; vmstat.ts asserts that its names fit. */

@@ -157,6 +157,14 @@ export function nodeStats(mm: Mm, nid: Nid, counts: readonly PageCounts[]): Map<
   ])
 }
 
+/** Counters of a node that go on from where the kernel's stood, by the kernel's names. */
+export function nodeEvents(mm: Mm, nid: Nid): Map<string, number> {
+  return new Map([
+    ['nr_foll_pin_acquired', mm.nrFollPinAcquired[nid]],
+    ['nr_foll_pin_released', mm.nrFollPinReleased[nid]],
+  ])
+}
+
 /** Pageblocks of a zone by migratetype. One that the zone only begins or ends in counts. */
 export function pageblocksByType(mm: Mm, zone: ZoneId): number[] {
   const blocks = new Array<number>(MIGRATE_TYPES).fill(0)

@@ -21,6 +21,7 @@ import type { Mm } from './page.ts'
 import {
   cmaPages,
   countPages,
+  nodeEvents,
   nodeStats,
   type PageCounts,
   statThreshold,
@@ -81,6 +82,7 @@ class Stats {
 
   ofNode(nid: Nid, counts: readonly PageCounts[]): string {
     const kept = nodeStats(this.mm, nid, counts)
+    for (const [name, n] of nodeEvents(this.mm, nid)) kept.set(name, n + this.others(name, nid, -1))
     return `\n  per-node stats${this.lines('node', kept, nid, -1)}`
   }
 
@@ -177,13 +179,15 @@ export function vmstatText(mm: Mm, { config, others = noOthers }: ProcOptions = 
   const built = { ...PROC_CONFIG, ...config }
   const kept = machineStats(mm)
   const events = new Map(Object.entries(vmEvents(mm)))
-  const value = (table: StatTable, name: string): number => {
-    if (table === 'event') return (events.get(name) ?? 0) + others(name, -1, -1)
-    return kept.get(name) ?? others(name, -1, -1)
+  for (const nid of nodesWithMemory(mm)) {
+    for (const [name, n] of nodeEvents(mm, nid)) events.set(name, (events.get(name) ?? 0) + n)
+  }
+  const value = (name: string): number => {
+    return kept.get(name) ?? (events.get(name) ?? 0) + others(name, -1, -1)
   }
   const tables: StatTable[] = ['zone', 'numa', 'node', 'system', 'event']
   const lines = tables.flatMap((table) =>
-    statNames(table, mm.rules, built).map((name) => `${name} ${value(table, name)}\n`),
+    statNames(table, mm.rules, built).map((name) => `${name} ${value(name)}\n`),
   )
   return `${lines.join('')}nr_unstable 0\n`
 }

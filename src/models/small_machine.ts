@@ -140,7 +140,8 @@ export const isFree = (mm: Mm, pfn: Pfn): boolean =>
   mm.refcount[pfn] === 0 && mm.flags[pfn] === 0 && isBuddy(mm.mapcount[pfn])
 
 /** Counters that no decision depends on: touched without `cpu`. */
-export const isCounter = (column: string): boolean => column === 'events' || column === 'mthpStats'
+export const isCounter = (column: string): boolean => COUNTERS.has(column)
+const COUNTERS = new Set(['events', 'mthpStats', 'nrFollPinAcquired', 'nrFollPinReleased'])
 
 const CLASS_NAMES: Readonly<Record<LockLetter, string>> = {
   D: "owner's mutex",
