@@ -171,7 +171,7 @@ export class Learned {
     return `${this.instances[instance].name} waits${what}, and nobody will ever end it`
   }
 
-  /** How much is known: grows with whatever is learnt. */
+  /** How much is known: grows with whatever is learnt, also with an answer that leads back to a known node. */
   knowledge(): number {
     const trees = [
       ...this.shared.ops.all.map(({ section }) => section),
@@ -179,6 +179,7 @@ export class Learned {
     ]
     return (
       this.learners.reduce((sum, { nodes }) => sum + nodes.length, this.shared.ops.all.length) +
+      this.learners.reduce((sum, { nodes }) => nodes.reduce((n, { children }) => n + children.size, sum), 0) +
       this.values.reduce((sum, { size }) => sum + size, this.variable.size) +
       trees.reduce((sum, tree) => sum + (tree === undefined ? 0 : tree.reads.size + tree.writes.size), 0)
     )
