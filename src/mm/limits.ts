@@ -104,7 +104,10 @@ export const pageTypeValue = (pgty: number): number => pgty << 24
 
 // Low bits of `mapping`.
 export const PAGE_MAPPING_ANON = 1
-/** Before v6.17: a driver page with movable operations. Kept for the historical page marks. */
+/**
+ * A page of a driver's address space, which has movable operations. (The kernel: from v4.8 until v6.17 made it a page
+ * type; a page with a type cannot be mapped.)
+ */
 export const PAGE_MAPPING_MOVABLE = 2
 export const PAGE_MAPPING_KSM = 3
 export const PAGE_MAPPING_FLAGS = 3

@@ -42,6 +42,7 @@ import { putbackMovablePages } from './migrate.ts'
 import {
   ISOLATED,
   type Isolation,
+  isDriverPage,
   isolateMovablePage,
   putbackMovablePage,
   REFUSED_HUGE,
@@ -152,7 +153,7 @@ export function isolateMigratepagesBlock(
     const order = compoundOrder(cpu.load(mm.flags, pfn))
     const rest = (1 << order) - 1
     const answer = order > 0 && isTooLarge(cc, order) ? REFUSED_HUGE : isolateMovablePage(cpu, mm, pfn, mode)
-    if (marksBlock && !marked && answer === ISOLATED && cpu.load(mm.mapcount, pfn) >= 0) {
+    if (marksBlock && !marked && answer === ISOLATED && !isDriverPage(cpu, mm, pfn)) {
       marked = true
       if (!takeSkipHint(cpu, cc, pfn) && !cc.finishPageblock) {
         putbackMovablePage(cpu, mm, pfn) // another compaction has this block

@@ -3,8 +3,9 @@
  * are the first provider, not a special case: no scanner and no migrate loop names an owner.
  *
  * A page is movable if it is on the LRU, or if its page type has operations and the page carries
- * PG_movable_ops. The test needs no lock and no reference; it is a guess until the owner has confirmed it
- * in isolatePage.
+ * PG_movable_ops, or if its address space has operations: the way for pages that user space maps, because a
+ * page with a type has no count of its mappings. The test needs no lock and no reference; it is a guess until
+ * the owner has confirmed it in isolatePage.
  *
  * A typical sequence is:
  *   isolateMovablePage(cpu, mm, pfn, mode)      // ISOLATED: one more reference, off its owner's lists
@@ -27,24 +28,27 @@
  *     owner's isolatePage takes: when the owner lets go of the page, as S0-13 asks. (v6.17 and later keep
  *     the mark until the page is free, and leave it to each driver to notice that the page is not its own
  *     any more; here the framework notices, for all drivers.)
+ *   - the mark in `mapping` is set before others can find the page and stays until the page is free.
  *
  * @kernel mm/migrate.c isolate_movable_ops_page(), putback_movable_ops_page(), set_movable_ops() v6.18;
- *         spec S0-8..S0-27, M-15
+ *         spec S0-8..S0-27, M-15; marks in `mapping`: __SetPageMovable() v4.8 to v6.16
  */
 
 import { assert } from '../base/assert.ts'
 import type { Cpu } from '../base/cpu.ts'
-import type { Pfn } from '../base/units.ts'
+import { type MappingId, mappingIdOf, type Pfn } from '../base/units.ts'
 import {
   type IsolateMode,
   type MigrateMode,
+  PAGE_MAPPING_FLAGS,
+  PAGE_MAPPING_MOVABLE,
   PG_locked,
   PG_lru,
   PG_movable_ops,
   PG_movable_ops_isolated,
   PGTY_buddy,
 } from './limits.ts'
-import { type Mm, pageType } from './page.ts'
+import { MAPPING_FIRST_FILE, type Mm, pageType } from './page.ts'
 import { putPage } from './page_alloc.ts'
 
 // What isolation answers: it was isolated, or why not. Counted by compaction and read by the analysis.
@@ -83,7 +87,7 @@ export const ISOLATION_REASONS = [
 /** 0, or a negative errno. */
 export type MigrateResult = number
 
-/** What a page owner must do so that its pages can move. By page type, registered once. */
+/** What a page owner must do so that its pages can move. By page type or address space, registered once. */
 export interface MovableOps {
   /** Name of the owner, for people. */
   readonly name: string
@@ -123,6 +127,32 @@ export function setMovableOps(mm: Mm, pgty: number, ops: MovableOps): void {
   mm.movableOps[index] = ops
 }
 
+/** Index in `mm.movableOps` of the provider of address space 0. Those of page types come before. */
+const MAPPING_OPS = 16
+
+/**
+ * Registers the owner of the pages whose `mapping` is movableMapping(id). They may be mapped by user space: then
+ * they are unmapped by migration entries before migratePage, as everybody's are (S0-20).
+ *
+ * @kernel include/linux/fs.h address_space_operations.isolate_page, migratepage, putback_page v4.8 to v5.19
+ */
+export function setMappingOps(mm: Mm, id: MappingId, ops: MovableOps): void {
+  assert(
+    id >= MAPPING_FIRST_FILE && id < mm.mappingFlags.length,
+    'movable_ops: an address space of the machine',
+  )
+  assert(mm.movableOps[MAPPING_OPS + id] === undefined, 'movable_ops: this address space has its operations')
+  mm.movableOps[MAPPING_OPS + id] = ops
+}
+
+/** Index of the provider of a page by its address space; -1 if that has no operations. */
+function mappingOpsOf(cpu: Cpu, mm: Mm, pfn: Pfn): number {
+  if (mm.movableOps.length <= MAPPING_OPS) return -1 // no address space of this machine has any
+  const mapping = cpu.load(mm.mapping, pfn)
+  if ((mapping & PAGE_MAPPING_FLAGS) !== PAGE_MAPPING_MOVABLE) return -1
+  return MAPPING_OPS + mappingIdOf(mapping >>> 2)
+}
+
 /**
  * Provider of a page with this `mapcount` and these flags; -1 if it cannot move. A guess: no lock is
  * held (S0-3).
@@ -136,15 +166,23 @@ export function movableOpsOf(mapcount: number, flags: number): number {
 }
 
 /**
- * Provider of a page that the caller has isolated: it is on the LRU no more, but its type has not
- * changed.
+ * Provider of a page that the caller has isolated: it is on the LRU no more, but its type, or the mark in
+ * its `mapping`, has not changed.
  */
 export function isolatedOpsOf(cpu: Cpu, mm: Mm, pfn: Pfn): MovableOps {
-  const mapcount = cpu.load(mm.mapcount, pfn)
-  const ops = mm.movableOps[mapcount < 0 ? opsIndexOf(pageType(mapcount)) : LRU_OPS]
+  const ops = mm.movableOps[isolatedIndexOf(cpu, mm, pfn)]
   assert(ops !== undefined, 'movable_ops: an isolated page has a provider')
   return ops
 }
+
+function isolatedIndexOf(cpu: Cpu, mm: Mm, pfn: Pfn): number {
+  const mapcount = cpu.load(mm.mapcount, pfn)
+  if (mapcount < 0) return opsIndexOf(pageType(mapcount))
+  return Math.max(mappingOpsOf(cpu, mm, pfn), LRU_OPS)
+}
+
+/** True if a page that the caller has isolated is a driver's, false if it was on the LRU. */
+export const isDriverPage = (cpu: Cpu, mm: Mm, pfn: Pfn): boolean => isolatedIndexOf(cpu, mm, pfn) !== LRU_OPS
 
 /**
  * Takes `pfn` from its owner and holds it, so that it can neither vanish nor be found. Never waits.
@@ -155,7 +193,8 @@ export function isolatedOpsOf(cpu: Cpu, mm: Mm, pfn: Pfn): MovableOps {
  * @kernel     mm/migrate.c isolate_movable_ops_page(), mm/compaction.c isolate_migratepages_block() v6.18
  */
 export function isolateMovablePage(cpu: Cpu, mm: Mm, pfn: Pfn, mode: IsolateMode): Isolation {
-  const index = movableOpsOf(cpu.load(mm.mapcount, pfn), cpu.load(mm.flags, pfn))
+  let index = movableOpsOf(cpu.load(mm.mapcount, pfn), cpu.load(mm.flags, pfn))
+  if (index < 0) index = mappingOpsOf(cpu, mm, pfn)
   if (index < 0) return REFUSED_UNMOVABLE
   const ops = mm.movableOps[index]
   if (ops === undefined) return REFUSED_UNMOVABLE

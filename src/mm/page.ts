@@ -68,6 +68,7 @@ import {
   NR_PAGE_ORDERS,
   PAGE_MAPPING_ANON,
   PAGE_MAPPING_FLAGS,
+  PAGE_MAPPING_MOVABLE,
   PG_head,
   PG_swapcache,
   PGTY_buddy,
@@ -200,7 +201,7 @@ export const PAGE_BYTES = 32
 export const PAGE_CELLS = 1024
 
 export class Mm {
-  /** Who moves which pages, by page type; entry 0 is the LRU. Fixed once the machine runs (movable_ops.ts). */
+  /** Who moves which pages, by page type or address space; entry 0 is the LRU. Fixed once the machine runs (movable_ops.ts). */
   readonly movableOps: (MovableOps | undefined)[] = []
   /** Who is told what happens, by the kernel's tracepoints; nobody if it is undefined (trace.ts). */
   trace: Tracepoints | undefined
@@ -708,6 +709,9 @@ export const isAnonMapping = (mapping: number): boolean => (mapping & PAGE_MAPPI
 export const fileMapping = (id: MappingId): number => id << 2
 /** `mapping` of an anonymous page. */
 export const ANON_MAPPING = (1 << 2) | PAGE_MAPPING_ANON
+
+/** `mapping` of a page of a driver's address space, whose operations move it (setMappingOps() of movable_ops.ts). */
+export const movableMapping = (id: MappingId): number => (id << 2) | PAGE_MAPPING_MOVABLE
 
 /**
  * Id of the address space that caches the folio: of its file, the swap cache's, or 0 for an anonymous

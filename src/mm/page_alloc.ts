@@ -142,6 +142,22 @@ export function prepCompoundPage(cpu: Cpu, mm: Mm, pfn: Pfn, order: number): voi
   }
 }
 
+/**
+ * Makes a compound page that nobody else can reach 2^order single ones, each with a reference: for owners that want
+ * memory in one piece and let each page move by itself.
+ *
+ * @kernel mm/page_alloc.c split_page() v6.18
+ */
+export function splitPage(cpu: Cpu, mm: Mm, pfn: Pfn, order: number): void {
+  if (order === 0) return
+  cpu.store(mm.flags, pfn, 0)
+  for (let tail = pfn + 1; tail < pfn + (1 << order); tail++) {
+    cpu.store(mm.flags, pfnOf(tail), 0)
+    cpu.store(mm.private, pfnOf(tail), 0)
+    cpu.store(mm.refcount, pfnOf(tail), 1)
+  }
+}
+
 // Allocating.
 
 /** What stays the same during one allocation. */

@@ -5,6 +5,7 @@
  */
 
 import { collapse } from './collapse.ts'
+import { graphics } from './graphics.ts'
 import { HISTORY } from './history/index.ts'
 import { isolateFree } from './isolate_free.ts'
 import { isolatePutback } from './isolate_putback.ts'
@@ -25,5 +26,6 @@ export const MODELS: readonly Model[] = [
   ownerLock,
   pageLock,
   collapse,
+  graphics,
   ...HISTORY,
 ]

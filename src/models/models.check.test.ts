@@ -10,6 +10,7 @@ import { check, DEFAULTS } from '../check/check.ts'
 import { MIGRATE_SYNC, MIGRATE_SYNC_LIGHT } from '../mm/limits.ts'
 import { zapPte } from '../mm/rmap.ts'
 import { collapse, collapseSystem } from './collapse.ts'
+import { graphics } from './graphics.ts'
 import { HISTORY } from './history/index.ts'
 import { MODELS } from './index.ts'
 import { isolateFree } from './isolate_free.ts'
@@ -117,6 +118,20 @@ const EXPECTED: readonly Expected[] = [
       'compare-before-take': ['no-write-lost', 68],
       'commit-unchecked': ['no-write-lost', 92],
       'entries-left': ['waiters-wake', 101],
+    },
+  },
+  {
+    model: graphics,
+    states: 314_170,
+    mistakes: {
+      'isolate-looks-unlocked': ['one-winner', 16],
+      'isolate-without-mark': ['one-winner', 12],
+      'write-while-moving': ['no-write-lost', 28],
+      'job-while-moving': ['owned-set-conserved', 22],
+      'move-during-job': ['device-has-page', 26],
+      'map-without-page-lock': ['no-write-lost', 42],
+      'table-before-ptes': ['user-sees-buffer', 52],
+      'destroy-unlinks': ['isolators-list', 9],
     },
   },
 ]

@@ -35,7 +35,7 @@ import {
   putbackMovablePage,
 } from '../mm/movable_ops.ts'
 import { putPage } from '../mm/page_alloc.ts'
-import { machineOf, type TestMachine } from '../testing/machine.ts'
+import { type DrawnOwner, machineOf, type TestMachine } from '../testing/machine.ts'
 
 /** Names of the tests that a provider may be excused from. */
 export type ContractTest = 'refused' | 'extra reference' | 'freed' | 'touched'
@@ -49,6 +49,8 @@ export interface Provider {
   readonly balloon?: true
   /** Its pages hold nothing that moves: somebody else has the memory. */
   readonly hollow?: true
+  /** Who has the pages that are drawn as `o`. Each machine has one of its own. */
+  readonly owner?: () => DrawnOwner
   /** Ways to make isolation of a page refuse, and the answer. */
   readonly refusals: Readonly<Record<string, (machine: TestMachine, pfn: Pfn) => Isolation>>
   /** Gives what frees the page the owner's way, wherever it is by then. */
@@ -77,6 +79,7 @@ export function contract(provider: Provider): void {
       machineOf(picture, {
         ...(provider.pgty === undefined ? {} : { pgty: provider.pgty }),
         ...(provider.balloon === undefined ? {} : { balloons: [{ strict: false }] }),
+        ...(provider.owner === undefined ? {} : { owner: provider.owner() }),
       })
     const machine = provider.start?.() ?? drawn()
     const pfn = machine.pfn(0)

@@ -2,9 +2,9 @@
 
 import { expect, test } from 'vitest'
 import { FastCpu } from '../base/cpu.ts'
-import { nidOf, type Pfn, pfnOf, slotOf, vpnOf } from '../base/units.ts'
+import { mappingIdOf, nidOf, type Pfn, pfnOf, slotOf, vpnOf } from '../base/units.ts'
 import { filemapGetFolio, filemapRemoveFolio } from '../mm/filemap.ts'
-import { compactNode } from '../mm/index.ts'
+import { compactNode, createMachine } from '../mm/index.ts'
 import {
   MIGRATE_ASYNC,
   PG_locked,
@@ -24,11 +24,15 @@ import {
   REFUSED_UNMOVABLE,
   REFUSED_WRITEBACK,
 } from '../mm/movable_ops.ts'
+import { MAPPING_FIRST_FILE, type Mm } from '../mm/page.ts'
 import { putPage } from '../mm/page_alloc.ts'
 import { accessPage, zapPte } from '../mm/rmap.ts'
 import { machineOf, OTHER_OWNERS, type TestMachine } from '../testing/machine.ts'
 import { GENERAL, type PinMachine, pinMachineOf } from '../testing/pin_machine.ts'
 import { contract, type Provider } from './contract.case.ts'
+import { type DrawnGraphics, drawnGraphics } from './graphics.case.ts'
+import { bufferDestroy, bufferRead, jobBegin } from './graphics.ts'
+import { OWNERS, placesOf } from './index.ts'
 import { poolRead } from './page_pool.ts'
 import { clearPinpage, lockPinpage, setPinpage, unlockPinpage } from './pinpage.ts'
 import { type ZsPool, zsPoolCells } from './zs_pool.ts'
@@ -36,6 +40,14 @@ import { verifyZsPool } from './zs_verify.ts'
 import { createZsPool, zsFree, zsFreeDeferred, zsMalloc } from './zsmalloc.ts'
 
 const cpu = new FastCpu()
+
+/** Providers that were held to the contract. */
+const suite: string[] = []
+
+function stand(provider: Provider): void {
+  suite.push(provider.name)
+  contract(provider)
+}
 
 const lruRefusals: Provider['refusals'] = {
   'being freed'({ mm }, pfn) {
@@ -93,7 +105,7 @@ const driver = (name: string, pgty: number): Provider => ({
   skips: { 'extra reference': 'all references are known to the pool; one more does not stop it' },
 })
 
-contract({
+stand({
   name: 'an anonymous page',
   letter: 'M',
   refusals: { ...lruRefusals, ...pinned },
@@ -105,7 +117,7 @@ contract({
   touch: touchMapped,
 })
 
-contract({
+stand({
   name: 'a mapped file page',
   letter: 'F',
   refusals: lruRefusals,
@@ -123,7 +135,7 @@ contract({
   touch: touchMapped,
 })
 
-contract({
+stand({
   name: 'a page in the swap cache',
   letter: 'S',
   refusals: lruRefusals,
@@ -133,7 +145,7 @@ contract({
   skips: { freed: 'freeing one takes its slot first, which belongs to reclaim: not built yet' },
 })
 
-contract({
+stand({
   name: 'a balloon page',
   letter: 'b',
   balloon: true,
@@ -154,7 +166,7 @@ contract({
     touched: 'the host has the memory: nobody may touch it',
   },
 })
-contract(driver('a page of type zsmalloc, of a captured machine', PGTY_zsmalloc))
+stand(driver('a page of type zsmalloc, of a captured machine', PGTY_zsmalloc))
 
 /** A machine whose first page is a zspage with one object, of handle 1: the first that a pool gives. */
 function oneZspage(): { machine: TestMachine; pool: ZsPool } {
@@ -174,7 +186,7 @@ const zsPoolOf = (machine: TestMachine): ZsPool => {
   return pool
 }
 
-contract({
+stand({
   ...driver('a page of a zspage', PGTY_zsmalloc),
   start: () => {
     const { machine, pool } = oneZspage()
@@ -207,7 +219,7 @@ function unpinAndFree({ machine, mm, pp }: PinMachine, pfn: Pfn): boolean {
   return true
 }
 
-contract({
+stand({
   name: 'a pinned kernel page',
   letter: 'z',
   start: () => {
@@ -238,6 +250,78 @@ contract({
   },
   skips: { 'extra reference': 'who waits for its lock has one too; a device’s FOLL_PIN stops it (S3-13)' },
 })
+
+/** A page of a buffer of one page; `mapped`: user space has it too. */
+function graphics(name: string, mapped: boolean): Provider {
+  let drawn: DrawnGraphics
+  return {
+    name,
+    letter: 'o',
+    owner: () => (drawn = drawnGraphics(mapped)),
+    refusals: {
+      'being freed': lruRefusals['being freed'],
+      'used by the device'({ mm }) {
+        expect(jobBegin(cpu, mm, drawn.device, 0)).toBe(0)
+        return REFUSED_BY_OWNER
+      },
+      destroyed({ mm }, pfn) {
+        mm.refcount[pfn]++ // somebody looks at it
+        expect(bufferDestroy(cpu, mm, drawn.device, 0)).toBe(0)
+        return REFUSED_BY_OWNER
+      },
+      isolated({ mm }, pfn) {
+        expect(isolateMovablePage(cpu, mm, pfn, 0)).toBe(0)
+        return REFUSED_ISOLATED
+      },
+    },
+    freer:
+      ({ mm }) =>
+      () => {
+        expect(bufferDestroy(cpu, mm, drawn.device, 0)).toBe(0)
+      },
+    freeTakesPageLock: true,
+    touch: mapped
+      ? touchMapped
+      : (by, { mm }) => {
+          expect(bufferRead(by, mm, drawn.device, 0, 0)).toBe(1000)
+        },
+  }
+}
+
+stand(graphics('a page of a graphics buffer', false))
+stand(graphics('a page of a graphics buffer that user space maps', true))
+
+/** Where each owner stands in this suite; or why it does not. */
+const STANDS: Readonly<Record<string, readonly string[] | string>> = {
+  'page pool': ['a page of type zsmalloc, of a captured machine'],
+  graphics: ['a page of a graphics buffer', 'a page of a graphics buffer that user space maps'],
+}
+
+test('every owner stands in the contract suite, or says why not', () => {
+  expect(Object.keys(STANDS)).toEqual(OWNERS.map(({ name }) => name))
+  for (const names of Object.values(STANDS)) {
+    if (typeof names === 'string') expect(names).toMatch(/^\w.{20}/)
+    else expect(suite).toEqual(expect.arrayContaining([...names]))
+  }
+})
+
+test('a machine has room for one of each owner, each in its place', () => {
+  const { places, ownerCells, mappings } = placesOf(OWNERS)
+  const sizes = { spanned: 512, present: 512, managed: 512, min: 0, low: 0, high: 0 }
+  const zones = [{ node: 0, name: 'Normal', startPfn: 0, ...sizes }]
+  const mm = createMachine({ pfnCount: 512, zones, ownerCells, mappings })
+  OWNERS.forEach((owner, i) => owner.create(mm, places[i], places[i].mapping))
+  const names = mm.movableOps.flatMap((ops) => (ops === undefined ? [] : [ops.name]))
+  expect(names).toEqual(expect.arrayContaining(['lru', 'pool', 'graphics']))
+  expect(() => createGraphicsBehind(mm, ownerCells)).toThrow('the arena has cells for this device')
+})
+
+const createGraphicsBehind = (mm: Mm, cell: number): unknown =>
+  OWNERS.find(({ name }) => name === 'graphics')?.create(
+    mm,
+    { cell, list: 0 },
+    mappingIdOf(MAPPING_FIRST_FILE),
+  )
 
 /** A page half-way through its move: unmapped and locked. */
 function moving(letter: string): { machine: TestMachine; src: Pfn; dst: Pfn } {

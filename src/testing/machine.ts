@@ -11,6 +11,7 @@
  *   W  the same, under writeback       B  the same, with buffers
  *   z  driver page of the pool         b  page of the first balloon (`balloons`)
  *   U  in use, nobody's to move
+ *   o  page of the owner that the options name, if they name one
  *   =  tail of the large folio that began before it: `M===`, `F=======`, `U=`
  * Drawn only: `i` taken from the LRU or from its driver, `?` none of these.
  *
@@ -112,6 +113,16 @@ import {
   virtioBalloonCells,
 } from '../owners/virtio_balloon_driver.ts'
 
+/** An owner whose pages are drawn as `o`. Its place is behind the pool's. */
+export interface DrawnOwner {
+  readonly cells: number
+  create(mm: Mm, place: OwnerPlace, mapping: MappingId): void
+  /** An allocated page becomes the owner's, with its reference. */
+  own(cpu: Cpu, machine: TestMachine, pfn: Pfn): void
+  /** Whether a page is the owner's, and if so whether it is isolated. */
+  letterOf(mm: Mm, pfn: Pfn): 'o' | 'i' | undefined
+}
+
 export interface TestMachineOptions {
   /** Pageblocks of the zone. Default: as many as the picture needs. */
   readonly blocks?: number
@@ -134,6 +145,8 @@ export interface TestMachineOptions {
   readonly pgty?: number
   /** Balloon devices, probed, with what each offers. Default: none. */
   readonly balloons?: readonly TestBalloonOptions[]
+  /** Who has the pages that are drawn as `o`. */
+  readonly owner?: DrawnOwner
   /** Cells of owners, from OTHER_OWNERS on. Default: none. */
   readonly ownerCells?: number
   /** Pages have their bytes too. Default: no. */
@@ -169,6 +182,7 @@ export class TestMachine {
   readonly pages: number
   private readonly first: number
   private readonly cpu = new FastCpu()
+  private readonly owner: DrawnOwner | undefined
   private nextVpn = 1
   private nextSlot = 1
 
@@ -207,15 +221,18 @@ export class TestMachine {
       swapSlots: options.swapSlots ?? 0,
       ownerCells:
         POOL_CELLS +
-        (options.ownerCells ?? 0) +
+        (options.ownerCells ?? options.owner?.cells ?? 0) +
         (plugged.length === 0 ? 0 : virtioBalloonCells(plugged.length)),
       pageData: options.pageData ?? false,
+      mappings: 2,
       contents: options.contents ?? true,
       rules: options.rules ?? RULES_6_18,
     })
     this.pool = createPool(this.mm, options.pgty ?? PGTY_zsmalloc, 'pool', 0)
     this.hosts = plugged.map((plug) => createBalloonHost({ frames: start + pages, ...plug }))
     this.balloons = this.plugIn(plugged, POOL_CELLS + (options.ownerCells ?? 0))
+    this.owner = options.owner
+    this.owner?.create(this.mm, OTHER_OWNERS, mappingIdOf(MAPPING_FIRST_FILE + 1))
     this.draw(cells.padEnd(pages, options.rest ?? 'U'))
   }
 
@@ -334,7 +351,7 @@ export class TestMachine {
       const pfn = this.pfn(drawn.length)
       if (isBuddy(this.mm.mapcount[pfn])) drawn += '.'.repeat(1 << buddyOrder(this.mm.mapcount[pfn]))
       else if (perCpu.has(pfn)) drawn += ','
-      else drawn += letterOf(this.mm, pfn)
+      else drawn += this.owner?.letterOf(this.mm, pfn) ?? letterOf(this.mm, pfn)
     }
     return drawn.slice(0, pages)
   }
@@ -381,6 +398,7 @@ export class TestMachine {
     if (letter === 'U') return
     if (letter === 'z') poolInsert(cpu, mm, this.pool, pfn)
     else if (letter === 'b') giveBalloonPage(cpu, mm, this.balloons[0], pfn)
+    else if (letter === 'o' && this.owner !== undefined) this.owner.own(cpu, this, pfn)
     else if ('MSEP'.includes(letter)) this.anon(letter, pfn, pages)
     else if ('FDWB'.includes(letter)) this.cached(letter, pfn, pages)
     else fail('test machine: no such letter')

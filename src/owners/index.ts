@@ -1,0 +1,64 @@
+/**
+ * The page owners: which there are, what each needs of a machine, and how one is made.
+ *
+ * An owner is one file here, its model, its tests, and one line below. Whoever sets a machine up gives each owner a
+ * stretch of cells and lists and, if it wants them, address spaces (`placesOf`); mm knows none of them.
+ *
+ * @ours
+ */
+
+import { type MappingId, mappingIdOf } from '../base/units.ts'
+import { PGTY_zsmalloc } from '../mm/limits.ts'
+import { MAPPING_FIRST_FILE, type Mm } from '../mm/page.ts'
+import { createGraphics, graphicsCells } from './graphics.ts'
+import { createPool, POOL_CELLS } from './page_pool.ts'
+import type { OwnerPlace } from './place.ts'
+
+/** One kind of owner. */
+export interface OwnerKind {
+  readonly name: string
+  /** Cells of `ownerCells`, owner lists and address spaces that one of it needs. */
+  readonly cells: number
+  readonly lists: number
+  readonly mappings: number
+  /** Makes one, of a size that is good for tests; `mapping` is the first of its address spaces. */
+  readonly create: (mm: Mm, place: OwnerPlace, mapping: MappingId) => unknown
+}
+
+const graphicsSize = { buffers: 4, pagesMax: 8, movable: true }
+
+export const OWNERS: readonly OwnerKind[] = [
+  {
+    name: 'page pool',
+    cells: POOL_CELLS,
+    lists: 1,
+    mappings: 0,
+    create: (mm, { list }) => createPool(mm, PGTY_zsmalloc, 'pool', list),
+  },
+  {
+    name: 'graphics',
+    cells: graphicsCells(graphicsSize.buffers, graphicsSize.pagesMax),
+    lists: 0,
+    mappings: 1,
+    create: (mm, place, mapping) => createGraphics(mm, place, { ...graphicsSize, mapping }),
+  },
+]
+
+/** A place for one of each owner, one behind the other, and what the machine needs for all of them. */
+export function placesOf(owners: readonly OwnerKind[]): {
+  readonly places: readonly (OwnerPlace & { readonly mapping: MappingId })[]
+  readonly ownerCells: number
+  readonly mappings: number
+} {
+  const sum = (count: (owner: OwnerKind) => number, end: number): number =>
+    owners.slice(0, end).reduce((total, owner) => total + count(owner), 0)
+  return {
+    places: owners.map((_, i) => ({
+      cell: sum(({ cells }) => cells, i),
+      list: sum(({ lists }) => lists, i),
+      mapping: mappingIdOf(MAPPING_FIRST_FILE + sum(({ mappings }) => mappings, i)),
+    })),
+    ownerCells: sum(({ cells }) => cells, owners.length),
+    mappings: sum(({ mappings }) => mappings, owners.length),
+  }
+}
