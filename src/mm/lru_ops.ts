@@ -166,6 +166,23 @@ function migrateLruFolio(cpu: Cpu, mm: Mm, dst: Pfn, src: Pfn, mode: MigrateMode
     (flags & PG_writeback) === 0,
     'migrate: writeback is over, and none begins while the folio is locked',
   )
+  const migrateFolio = mapping < mm.migrateFolio.length ? mm.migrateFolio[mapping] : undefined
+  const rc =
+    migrateFolio === undefined
+      ? migrateAnyFolio(cpu, mm, mapping, dst, src)
+      : migrateFolio(cpu, mm, mapping, dst, src, mode)
+  if (rc !== 0) return rc
+  const moved = cpu.load(mm.flags, src) & MOVES_WITH_DATA
+  cpu.testClear(mm.flags, src, MOVES_WITH_DATA)
+  cpu.testSet(mm.flags, dst, moved)
+  uncountIsolated(cpu, mm, src, flags)
+  if ((cpu.load(mm.mapping, src) & PAGE_MAPPING_ANON) === 0) cpu.store(mm.mapping, src, 0)
+  folioAddLru(cpu, mm, dst)
+  return 0
+}
+
+/** How folios move whose address space has no way of its own. @kernel mm/migrate.c migrate_folio() v6.18 */
+function migrateAnyFolio(cpu: Cpu, mm: Mm, mapping: MappingId, dst: Pfn, src: Pfn): MigrateResult {
   const expected = 1 + folioExpectedRefCount(cpu, mm, src)
   if (mm.rules.copiesBeforeFreeze) {
     if (cpu.load(mm.refcount, src) !== expected) return -EAGAIN // not worth a copy
@@ -175,15 +192,28 @@ function migrateLruFolio(cpu: Cpu, mm: Mm, dst: Pfn, src: Pfn, mode: MigrateMode
     mapping === 0
       ? moveAnonIdentity(cpu, mm, dst, src, expected)
       : moveCachedIdentity(cpu, mm, dst, src, mapping, expected)
-  if (rc !== 0) return rc
-  if (!mm.rules.copiesBeforeFreeze) copyContents(cpu, mm, dst, src)
-  const moved = cpu.load(mm.flags, src) & MOVES_WITH_DATA
-  cpu.testClear(mm.flags, src, MOVES_WITH_DATA)
-  cpu.testSet(mm.flags, dst, moved)
-  uncountIsolated(cpu, mm, src, flags)
-  if ((cpu.load(mm.mapping, src) & PAGE_MAPPING_ANON) === 0) cpu.store(mm.mapping, src, 0)
-  folioAddLru(cpu, mm, dst)
-  return 0
+  if (rc === 0 && !mm.rules.copiesBeforeFreeze) copyContents(cpu, mm, dst, src)
+  return rc
+}
+
+/**
+ * Moves the slot of a cached folio to `dst`, if nobody has a reference but the isolator, the cache and `extra` that the
+ * caller knows of. Those stay on `src`; so do the contents.
+ *
+ * @locks   needs (L) of both; takes and drops (I)
+ * @errors  -EAGAIN: there are other references. Nothing has changed.
+ * @kernel  mm/migrate.c folio_migrate_mapping() v6.18
+ */
+export function folioMigrateMapping(
+  cpu: Cpu,
+  mm: Mm,
+  mapping: MappingId,
+  dst: Pfn,
+  src: Pfn,
+  extra: number,
+): MigrateResult {
+  const expected = 1 + folioExpectedRefCount(cpu, mm, src) + extra
+  return moveCachedIdentity(cpu, mm, dst, src, mapping, expected)
 }
 
 /** An anonymous folio outside the swap cache: nobody can find it while it is unmapped, a compare is enough (M-8). */

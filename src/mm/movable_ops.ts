@@ -105,6 +105,31 @@ export interface MovableOps {
   putbackPage(cpu: Cpu, mm: Mm, pfn: Pfn): void
 }
 
+/**
+ * How the cached folios of one address space move: the LRU isolates them and puts them back, and this makes `dst` what
+ * `src` was, contents and slot. Errors as of migratePage. The caller holds (L) of both.
+ *
+ * @kernel include/linux/fs.h address_space_operations.migrate_folio v6.18
+ */
+export type MigrateFolio = (
+  cpu: Cpu,
+  mm: Mm,
+  mapping: MappingId,
+  dst: Pfn,
+  src: Pfn,
+  mode: MigrateMode,
+) => MigrateResult
+
+/** Registers how the cached folios of an address space move; by default as any file's. */
+export function setMigrateFolio(mm: Mm, id: MappingId, migrateFolio: MigrateFolio): void {
+  assert(
+    id >= MAPPING_FIRST_FILE && id < mm.mappingFlags.length,
+    'movable_ops: an address space of the machine',
+  )
+  assert(mm.migrateFolio[id] === undefined, 'movable_ops: this address space moves its folios already')
+  mm.migrateFolio[id] = migrateFolio
+}
+
 /** Index in `mm.movableOps` of the provider of LRU folios. */
 export const LRU_OPS = 0
 const opsIndexOf = (pgty: number): number => pgty - PGTY_buddy + 1

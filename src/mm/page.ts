@@ -80,7 +80,7 @@ import {
   ZONE_NAMES,
   ZONE_NORMAL,
 } from './limits.ts'
-import type { MovableOps } from './movable_ops.ts'
+import type { MigrateFolio, MovableOps } from './movable_ops.ts'
 import { type KernelRules, RULES_6_18 } from './rules.ts'
 import { THP_DEFAULTS, type TransparentHugepage } from './thp_settings.ts'
 import type { Tracepoints } from './trace.ts'
@@ -203,6 +203,8 @@ export const PAGE_CELLS = 1024
 export class Mm {
   /** Who moves which pages, by page type or address space; entry 0 is the LRU. Fixed once the machine runs (movable_ops.ts). */
   readonly movableOps: (MovableOps | undefined)[] = []
+  /** How cached folios move, by address space, where that has a way of its own. Fixed once the machine runs. */
+  readonly migrateFolio: (MigrateFolio | undefined)[] = []
   /** Who is told what happens, by the kernel's tracepoints; nobody if it is undefined (trace.ts). */
   trace: Tracepoints | undefined
   readonly sysctl: Sysctl

@@ -4,6 +4,7 @@
  * @ours
  */
 
+import { aioRing } from './aio_ring.ts'
 import { collapse } from './collapse.ts'
 import { graphics } from './graphics.ts'
 import { HISTORY } from './history/index.ts'
@@ -27,5 +28,6 @@ export const MODELS: readonly Model[] = [
   pageLock,
   collapse,
   graphics,
+  aioRing,
   ...HISTORY,
 ]

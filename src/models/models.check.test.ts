@@ -9,6 +9,7 @@ import { describe, expect, test } from 'vitest'
 import { check, DEFAULTS } from '../check/check.ts'
 import { MIGRATE_SYNC, MIGRATE_SYNC_LIGHT } from '../mm/limits.ts'
 import { zapPte } from '../mm/rmap.ts'
+import { aioRing } from './aio_ring.ts'
 import { collapse, collapseSystem } from './collapse.ts'
 import { graphics } from './graphics.ts'
 import { HISTORY } from './history/index.ts'
@@ -132,6 +133,16 @@ const EXPECTED: readonly Expected[] = [
       'map-without-page-lock': ['no-write-lost', 42],
       'table-before-ptes': ['user-sees-buffer', 52],
       'destroy-unlinks': ['isolators-list', 9],
+    },
+  },
+  {
+    model: aioRing,
+    states: 46_728,
+    mistakes: {
+      'copy-unlocked': ['no-event-lost', 60],
+      'place-stays': ['process-sees-ring', 70],
+      'read-unlocked': ['reads-are-right', 41],
+      'destroy-without-ring-lock': ['cpu: the index is one of the column', 20], // of a context that is gone
     },
   },
 ]

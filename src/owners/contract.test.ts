@@ -29,6 +29,8 @@ import { putPage } from '../mm/page_alloc.ts'
 import { accessPage, zapPte } from '../mm/rmap.ts'
 import { machineOf, OTHER_OWNERS, type TestMachine } from '../testing/machine.ts'
 import { GENERAL, type PinMachine, pinMachineOf } from '../testing/pin_machine.ts'
+import { type DrawnRing, drawnAioRing } from './aio_ring.case.ts'
+import { ioDestroy } from './aio_ring.ts'
 import { contract, type Provider } from './contract.case.ts'
 import { type DrawnGraphics, drawnGraphics } from './graphics.case.ts'
 import { bufferDestroy, bufferRead, jobBegin } from './graphics.ts'
@@ -291,10 +293,26 @@ function graphics(name: string, mapped: boolean): Provider {
 stand(graphics('a page of a graphics buffer', false))
 stand(graphics('a page of a graphics buffer that user space maps', true))
 
+let drawnRing: DrawnRing
+stand({
+  name: 'a page of an AIO ring',
+  letter: 'o',
+  owner: () => (drawnRing = drawnAioRing()),
+  refusals: lruRefusals,
+  freer:
+    ({ mm }) =>
+    () => {
+      expect(ioDestroy(cpu, mm, drawnRing.ring)).toBe(0)
+    },
+  freeTakesPageLock: true,
+  touch: touchMapped,
+})
+
 /** Where each owner stands in this suite; or why it does not. */
 const STANDS: Readonly<Record<string, readonly string[] | string>> = {
   'page pool': ['a page of type zsmalloc, of a captured machine'],
   graphics: ['a page of a graphics buffer', 'a page of a graphics buffer that user space maps'],
+  'AIO ring': ['a page of an AIO ring'],
 }
 
 test('every owner stands in the contract suite, or says why not', () => {

@@ -7,9 +7,10 @@
  * @ours
  */
 
-import { type MappingId, mappingIdOf } from '../base/units.ts'
+import { type MappingId, mappingIdOf, slotOf } from '../base/units.ts'
 import { PGTY_zsmalloc } from '../mm/limits.ts'
 import { MAPPING_FIRST_FILE, type Mm } from '../mm/page.ts'
+import { aioRingCells, createAioRing } from './aio_ring.ts'
 import { createGraphics, graphicsCells } from './graphics.ts'
 import { createPool, POOL_CELLS } from './page_pool.ts'
 import type { OwnerPlace } from './place.ts'
@@ -25,6 +26,7 @@ export interface OwnerKind {
   readonly create: (mm: Mm, place: OwnerPlace, mapping: MappingId) => unknown
 }
 
+const RING_PAGES = 4
 const graphicsSize = { buffers: 4, pagesMax: 8, movable: true }
 
 export const OWNERS: readonly OwnerKind[] = [
@@ -41,6 +43,14 @@ export const OWNERS: readonly OwnerKind[] = [
     lists: 0,
     mappings: 1,
     create: (mm, place, mapping) => createGraphics(mm, place, { ...graphicsSize, mapping }),
+  },
+  {
+    name: 'AIO ring',
+    cells: aioRingCells(RING_PAGES),
+    lists: 0,
+    mappings: 1,
+    create: (mm, place, mapping) =>
+      createAioRing(mm, place, { mapping, firstSlot: slotOf(1), pagesMax: RING_PAGES, migrates: true }),
   },
 ]
 
