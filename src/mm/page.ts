@@ -20,7 +20,7 @@
  * and cached, as in the kernel.
  *
  * Not here: contents of pages. With `contents` on, one cell a page stands for its 4096 bytes. With `pageData` on there
- * are the bytes themselves, for owners that keep something in them (zram); migration of other pages does not copy them.
+ * are the bytes themselves, for owners that keep something in them; migration of other pages does not copy them.
  *
  * @kernel include/linux/mm_types.h struct page, mmzone.h struct zone v6.18
  */

@@ -56,7 +56,7 @@ const EXPECTED: readonly Expected[] = [
   },
   {
     model: migrateMapped,
-    states: 140_516,
+    states: 139_801,
     mistakes: {
       'copy-before-unmap': ['no-write-lost', 40],
       'no-compare': ['no-write-lost', 42],
@@ -112,7 +112,7 @@ const EXPECTED: readonly Expected[] = [
   },
   {
     model: collapse,
-    states: 199_100,
+    states: 198_912,
     mistakes: {
       'copy-before-take': ['no-write-lost', 66],
       'no-compare': ['no-write-lost', 62],

@@ -67,7 +67,7 @@ const move = (machine: TestMachine): number =>
     newMigrateStats(),
   )
 
-test('S3-6 a ring that is pinned stays where it is, in a movable pageblock; one that its file can move leaves', () => {
+test('a ring that is pinned stays where it is, in a movable pageblock; one that its file can move leaves', () => {
   for (const migrates of [false, true]) {
     const { machine, ring } = ringOn('.'.repeat(1024), migrates)
     const { mm } = machine
