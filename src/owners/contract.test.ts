@@ -313,6 +313,7 @@ const STANDS: Readonly<Record<string, readonly string[] | string>> = {
   'page pool': ['a page of type zsmalloc, of a captured machine'],
   graphics: ['a page of a graphics buffer', 'a page of a graphics buffer that user space maps'],
   'AIO ring': ['a page of an AIO ring'],
+  'kernel memory': 'its pages cannot move: it has no operations',
 }
 
 test('every owner stands in the contract suite, or says why not', () => {

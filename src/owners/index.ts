@@ -12,6 +12,7 @@ import { PGTY_zsmalloc } from '../mm/limits.ts'
 import { MAPPING_FIRST_FILE, type Mm } from '../mm/page.ts'
 import { aioRingCells, createAioRing } from './aio_ring.ts'
 import { createGraphics, graphicsCells } from './graphics.ts'
+import { createKernelMemory, kernelMemoryCells } from './kernel_memory.ts'
 import { createPool, POOL_CELLS } from './page_pool.ts'
 import type { OwnerPlace } from './place.ts'
 
@@ -27,6 +28,7 @@ export interface OwnerKind {
 }
 
 const RING_PAGES = 4
+const KERNEL_HANDLES = 64
 const graphicsSize = { buffers: 4, pagesMax: 8, movable: true }
 
 export const OWNERS: readonly OwnerKind[] = [
@@ -51,6 +53,13 @@ export const OWNERS: readonly OwnerKind[] = [
     mappings: 1,
     create: (mm, place, mapping) =>
       createAioRing(mm, place, { mapping, firstSlot: slotOf(1), pagesMax: RING_PAGES, migrates: true }),
+  },
+  {
+    name: 'kernel memory',
+    cells: kernelMemoryCells(KERNEL_HANDLES),
+    lists: 0,
+    mappings: 0,
+    create: (mm, place) => createKernelMemory(mm, place, { handles: KERNEL_HANDLES }),
   },
 ]
 
