@@ -32,10 +32,19 @@ export { khugepagedScanRegion } from './khugepaged.ts'
 export { kswapd } from './kswapd.ts'
 export * from './limits.ts'
 export { FAULT_OOM, FAULT_RACED, faultAnon } from './memory.ts'
-export { type MovableOps, type PageLockedDriver, pageLockedOps, setMovableOps } from './movable_ops.ts'
+export {
+  type MigrateFolio,
+  type MovableOps,
+  type PageLockedDriver,
+  pageLockedOps,
+  setMappingOps,
+  setMigrateFolio,
+  setMovableOps,
+} from './movable_ops.ts'
 export {
   type MachineSpec,
   Mm,
+  movableMapping,
   PAGE_BYTES,
   type PcpSpec,
   SYSCTL_DEFAULTS,
