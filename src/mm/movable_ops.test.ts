@@ -9,7 +9,7 @@ import { expect, test } from 'vitest'
 import { AssertionError } from '../base/assert.ts'
 import { FastCpu } from '../base/cpu.ts'
 import { isListed } from '../base/list.ts'
-import { ownerCellOf, type Pfn, pfnOf } from '../base/units.ts'
+import { mappingIdOf, ownerCellOf, type Pfn, pfnOf } from '../base/units.ts'
 import { machineOf, type RecordingCpu, type TestMachine } from '../testing/machine.ts'
 import {
   ISOLATE_ASYNC_MIGRATE,
@@ -29,6 +29,7 @@ import {
 import { migratePages, newMigrateStats, putbackMovablePages } from './migrate.ts'
 import {
   ISOLATED,
+  isDriverPage,
   isolatedOpsOf,
   isolateMovablePage,
   LRU_OPS,
@@ -42,9 +43,11 @@ import {
   REFUSED_LOCKED,
   REFUSED_PINNED,
   REFUSED_UNMOVABLE,
+  setMappingOps,
+  setMigrateFolio,
   setMovableOps,
 } from './movable_ops.ts'
-import { folioMapping, type Mm } from './page.ts'
+import { fileMapping, folioMapping, type Mm, movableMapping } from './page.ts'
 import { putPage } from './page_alloc.ts'
 import { zapPte } from './rmap.ts'
 
@@ -471,4 +474,25 @@ test('an owner is registered once, and not for free pages', () => {
   expect(() => setMovableOps(mm, 0xf0, ownLockOps())).toThrow(AssertionError)
   expect(() => isolatedOpsOf(cpu, mm, pfnOf(512 + 1))).not.toThrow()
   putbackMovablePages(cpu, mm, mm.taskList(cpu.id, 0))
+})
+
+test('an address space has its operations once, and those of the machine only; others stay as they are', () => {
+  const { mm } = machineOf('|U F|')
+  const pfn = pfnOf(512)
+  const [none, swap, file, beyond] = [0, 1, 3, 99].map(mappingIdOf)
+  for (const id of [none, swap, beyond]) {
+    expect(() => setMappingOps(mm, id, ownLockOps())).toThrow('an address space of the machine')
+    expect(() => setMigrateFolio(mm, id, () => 0)).toThrow('an address space of the machine')
+  }
+  mm.mapping[pfn] = movableMapping(file)
+  expect(isolateMovablePage(cpu, mm, pfn, 0)).toBe(REFUSED_UNMOVABLE) // nobody has registered
+  setMappingOps(mm, file, ownLockOps())
+  expect(() => setMappingOps(mm, file, ownLockOps())).toThrow('has its operations')
+  setMigrateFolio(mm, file, () => 0)
+  expect(() => setMigrateFolio(mm, file, () => 0)).toThrow('moves its folios already')
+  expect(isolateMovablePage(cpu, mm, pfn, 0)).toBe(ISOLATED)
+  expect([isDriverPage(cpu, mm, pfn), isDriverPage(cpu, mm, pfnOf(513))]).toEqual([true, false])
+  putbackMovablePage(cpu, mm, pfn)
+  mm.mapping[pfn] = fileMapping(file) // the same address space, and a page of its cache
+  expect(isolateMovablePage(cpu, mm, pfn, 0)).toBe(REFUSED_UNMOVABLE)
 })

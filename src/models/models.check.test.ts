@@ -230,7 +230,7 @@ test('migration entries that stay let their waiters go round for ever', () => {
 })
 
 describe('no false alarm with three actors and two pages', () => {
-  // Without DROVER_FUZZ=1 (npm run fuzz) the largest have one page or one actor less. swap-out is of one page.
+  // Without DROVER_FUZZ=1 (npm run fuzz) the largest have one page or one actor less. swap-out and graphics are of one page.
   const full: ModelSize = { actors: 3, pages: 2 }
   const long = process.env['DROVER_FUZZ'] === '1'
   const sizes: readonly (readonly [Model, ModelSize])[] = [
@@ -244,7 +244,11 @@ describe('no false alarm with three actors and two pages', () => {
     [collapse, full],
     [swapOut, { actors: long ? 3 : 2, pages: 1 }],
     ...(long
-      ? [[isolateFree, full] as const, [lruReclaim, full] as const]
+      ? [
+          [isolateFree, full] as const,
+          [lruReclaim, full] as const,
+          [graphics, { actors: 5, pages: 1 }] as const,
+        ]
       : [[lruReclaim, { actors: 3, pages: 1 }] as const, [lruReclaim, { actors: 2, pages: 2 }] as const]),
   ]
 
