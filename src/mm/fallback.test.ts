@@ -197,6 +197,8 @@ test('B-4 a fallback takes the largest block, and claims its pageblock when half
   const blocks = [half(3, 1, 'M'), half(7, 1, 'M')]
   expect(sources(machine([M, M], [half(3, 1), half(7, 1)]).mm, 3, U)[0]).toBe(1)
   expect(sources(machine([M, M], blocks).mm, 3, U)[0]).toBe(0)
+  // A driver's pages that can move are movable as those on the LRU are.
+  expect(sources(machine([M, M], [half(3, 1, 'z'), half(7, 1, 'z')]).mm, 3, U)[0]).toBe(0)
   // A movable request claims from order 4 on: below, it leaves the pageblock what it is even if all of it is free.
   const claims = (order: number): boolean => {
     const { mm } = machine([U], [half(order, 256 >> order)])

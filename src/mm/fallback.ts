@@ -53,13 +53,12 @@ import {
   MIGRATE_UNMOVABLE,
   NR_PAGE_ORDERS,
   PG_lru,
-  PG_movable_ops,
   pageblock_nr_pages,
   pageblock_order,
   pageblockStart,
   ZONE_BOOSTED_WATERMARK,
 } from './limits.ts'
-import { buddyOrder, isBuddy, type Mm, pageType } from './page.ts'
+import { buddyOrder, driverOpsIndex, isBuddy, type Mm } from './page.ts'
 import { boostWatermarkLocked } from './watermark.ts'
 
 /** Whose free blocks a type may use, in order (B-3). */
@@ -261,8 +260,8 @@ function isMovablePage(mm: Mm, pfn: Pfn): boolean {
   const flags = mm.flags[pfn]
   const head = (flags & COMPOUND_TAIL) === 0 ? pfn : pfnOf(mm.private[pfn])
   if ((mm.flags[head] & PG_lru) !== 0) return true
-  const type = pageType(mm.mapcount[head])
-  return type !== 0 && (mm.flags[head] & PG_movable_ops) !== 0 && mm.movableOps[type] !== undefined
+  const index = driverOpsIndex(mm.mapcount[head], mm.flags[head], mm.mapping[head])
+  return index >= 0 && mm.movableOps[index] !== undefined
 }
 
 // The reserve for those who cannot wait.

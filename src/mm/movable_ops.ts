@@ -36,19 +36,16 @@
 
 import { assert } from '../base/assert.ts'
 import type { Cpu } from '../base/cpu.ts'
-import { type MappingId, mappingIdOf, type Pfn } from '../base/units.ts'
+import type { MappingId, Pfn } from '../base/units.ts'
 import {
   type IsolateMode,
   type MigrateMode,
-  PAGE_MAPPING_FLAGS,
-  PAGE_MAPPING_MOVABLE,
   PG_locked,
   PG_lru,
   PG_movable_ops,
   PG_movable_ops_isolated,
-  PGTY_buddy,
 } from './limits.ts'
-import { MAPPING_FIRST_FILE, type Mm, pageType } from './page.ts'
+import { driverOpsIndex, MAPPING_FIRST_FILE, MAPPING_OPS, type Mm, pageType, typeOpsIndex } from './page.ts'
 import { putPage } from './page_alloc.ts'
 
 // What isolation answers: it was isolated, or why not. Counted by compaction and read by the analysis.
@@ -132,7 +129,6 @@ export function setMigrateFolio(mm: Mm, id: MappingId, migrateFolio: MigrateFoli
 
 /** Index in `mm.movableOps` of the provider of LRU folios. */
 export const LRU_OPS = 0
-const opsIndexOf = (pgty: number): number => pgty - PGTY_buddy + 1
 
 /** Registers the provider of LRU folios. */
 export function setLruOps(mm: Mm, ops: MovableOps): void {
@@ -146,14 +142,11 @@ export function setLruOps(mm: Mm, ops: MovableOps): void {
  * @kernel mm/migrate.c set_movable_ops() v6.18
  */
 export function setMovableOps(mm: Mm, pgty: number, ops: MovableOps): void {
-  const index = opsIndexOf(pgty)
+  const index = typeOpsIndex(pgty)
   assert(index > 1 && index < 16, 'movable_ops: a page type other than buddy')
   assert(mm.movableOps[index] === undefined, 'movable_ops: this type has its operations')
   mm.movableOps[index] = ops
 }
-
-/** Index in `mm.movableOps` of the provider of address space 0. Those of page types come before. */
-const MAPPING_OPS = 16
 
 /**
  * Registers the owner of the pages whose `mapping` is movableMapping(id). They may be mapped by user space: then
@@ -173,9 +166,7 @@ export function setMappingOps(mm: Mm, id: MappingId, ops: MovableOps): void {
 /** Index of the provider of a page by its address space; -1 if that has no operations. */
 function mappingOpsOf(cpu: Cpu, mm: Mm, pfn: Pfn): number {
   if (mm.movableOps.length <= MAPPING_OPS) return -1 // no address space of this machine has any
-  const mapping = cpu.load(mm.mapping, pfn)
-  if ((mapping & PAGE_MAPPING_FLAGS) !== PAGE_MAPPING_MOVABLE) return -1
-  return MAPPING_OPS + mappingIdOf(mapping >>> 2)
+  return driverOpsIndex(0, 0, cpu.load(mm.mapping, pfn))
 }
 
 /**
@@ -186,8 +177,7 @@ function mappingOpsOf(cpu: Cpu, mm: Mm, pfn: Pfn): number {
  */
 export function movableOpsOf(mapcount: number, flags: number): number {
   if ((flags & PG_lru) !== 0) return LRU_OPS
-  if (mapcount < 0 && (flags & PG_movable_ops) !== 0) return opsIndexOf(pageType(mapcount))
-  return -1
+  return mapcount < 0 ? driverOpsIndex(mapcount, flags, 0) : -1
 }
 
 /**
@@ -202,7 +192,7 @@ export function isolatedOpsOf(cpu: Cpu, mm: Mm, pfn: Pfn): MovableOps {
 
 function isolatedIndexOf(cpu: Cpu, mm: Mm, pfn: Pfn): number {
   const mapcount = cpu.load(mm.mapcount, pfn)
-  if (mapcount < 0) return opsIndexOf(pageType(mapcount))
+  if (mapcount < 0) return typeOpsIndex(pageType(mapcount))
   return Math.max(mappingOpsOf(cpu, mm, pfn), LRU_OPS)
 }
 

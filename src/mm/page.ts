@@ -70,6 +70,7 @@ import {
   PAGE_MAPPING_FLAGS,
   PAGE_MAPPING_MOVABLE,
   PG_head,
+  PG_movable_ops,
   PG_swapcache,
   PGTY_buddy,
   pageblock_nr_pages,
@@ -714,6 +715,17 @@ export const ANON_MAPPING = (1 << 2) | PAGE_MAPPING_ANON
 
 /** `mapping` of a page of a driver's address space, whose operations move it (setMappingOps() of movable_ops.ts). */
 export const movableMapping = (id: MappingId): number => (id << 2) | PAGE_MAPPING_MOVABLE
+
+/** Index in `movableOps` of the provider of address space 0. Those of page types come before; 0 is the LRU. */
+export const MAPPING_OPS = 16
+/** Index of the provider of the pages of a type. */
+export const typeOpsIndex = (pgty: number): number => pgty - PGTY_buddy + 1
+
+/** Index in `movableOps` of the driver whose page has these; -1 if it is no driver's, or cannot move. */
+export function driverOpsIndex(mapcount: number, flags: number, mapping: number): number {
+  if (mapcount < 0) return (flags & PG_movable_ops) === 0 ? -1 : typeOpsIndex(pageType(mapcount))
+  return (mapping & PAGE_MAPPING_FLAGS) === PAGE_MAPPING_MOVABLE ? MAPPING_OPS + (mapping >>> 2) : -1
+}
 
 /**
  * Id of the address space that caches the folio: of its file, the swap cache's, or 0 for an anonymous
