@@ -62,5 +62,6 @@ export interface OwnerPlan {
   readonly needs: Needs
   /** It is a device for files. */
   readonly isDevice?: boolean
-  readonly create: (world: World, place: OwnerPlace) => SimOwner
+  /** Makes it. `prng` is its own. */
+  readonly create: (world: World, place: OwnerPlace, prng: Prng) => SimOwner
 }

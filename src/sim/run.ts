@@ -51,7 +51,7 @@ export function impossible(scenario: Scenario): string | undefined {
 
 /** Runs it once. Throws AssertionError on a bug of the engine or of a task; `impossible()` says the rest before. */
 export function runScenario(scenario: Scenario, seed: number, onProgress: OnProgress = () => {}): RunResult {
-  const world = build(scenario)
+  const world = build(scenario, seed)
   const schedule = new Schedule(world)
   const series = new Series(world, scenario.sample_every)
   const snapshots: Snapshot[] = []
@@ -89,7 +89,7 @@ export function runScenario(scenario: Scenario, seed: number, onProgress: OnProg
   }
 }
 
-function build(scenario: Scenario): World {
+function build(scenario: Scenario, seed: number): World {
   const { machine } = scenario
   const { needs, places } = placesOf(scenario)
   const spec = machineSpec(
@@ -109,7 +109,7 @@ function build(scenario: Scenario): World {
   )
   const world = new World(boot(spec), new Costs(scenario.costs))
   Object.entries(scenario.owners).forEach(([name, plan], i) => {
-    world.owners.set(name, plan.create(world, places[i]))
+    world.owners.set(name, plan.create(world, places[i], new Prng(Math.imul(seed, 0x9e3779b1) ^ ~i)))
   })
   return world
 }

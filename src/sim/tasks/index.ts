@@ -6,6 +6,9 @@
 
 import * as z from 'zod'
 import { balloonTask } from '../owners/balloon.ts'
+import { graphicsTask } from '../owners/graphics.ts'
+import { kernelTask } from '../owners/kernel_memory.ts'
+import { zsCompactTask } from '../owners/zram.ts'
 import { compact, dropCaches, set, wait } from './events.ts'
 import { processes } from './processes.ts'
 import { readFiles } from './read_files.ts'
@@ -24,6 +27,9 @@ export const task = z.discriminatedUnion('task', [
   pageout,
   request,
   balloonTask,
+  zsCompactTask,
+  graphicsTask,
+  kernelTask,
   compact,
   dropCaches,
   wait,
