@@ -12,7 +12,7 @@
  */
 
 import type { Cpu } from '../base/cpu.ts'
-import { pfnOf, type Vpn, type VpnColumn, vpnOf } from '../base/units.ts'
+import { type Pfn, pfnOf, type Vpn, type VpnColumn, vpnOf } from '../base/units.ts'
 import type { Mm } from '../mm/page.ts'
 import { putPage } from '../mm/page_alloc.ts'
 import { accessPage, isPresentPte, NOT_MAPPED, presentPte, ptePfn } from '../mm/rmap.ts'
@@ -93,11 +93,16 @@ export function pinAndWrite(cpu: Cpu, machine: UserMachine, vpn: Vpn, value: num
   const same = cpu.load(mm.pte, vpn) === pte
   if (same) {
     cpu.at('pinned', pfn, vpn)
-    cpu.atomically(mm.pte, vpn, 0, storeToPage, machine, vpn, pfn, value)
+    writeToPage(cpu, machine, vpn, pfn, value)
   }
   cpu.at('unpinning', pfn, same ? 1 : 0)
   putPage(cpu, mm, pfn)
   return same ? ACCESSED : UNMAPPED_MEANWHILE
+}
+
+/** Writes to a page that the caller has pinned, which is what `vpn` maps. */
+export function writeToPage(cpu: Cpu, machine: UserMachine, vpn: Vpn, pfn: Pfn, value: number): void {
+  cpu.atomically(machine.mm.pte, vpn, 0, storeToPage, machine, vpn, pfn, value)
 }
 
 // One step each: what the hardware does.

@@ -127,8 +127,11 @@ export function pinPte(cpu: Cpu, mm: Mm, vpn: Vpn, source: FaultPages): number {
     const found = faultInPage(cpu, mm, vpn, source, true)
     if (found < 0) return found === NOT_MAPPED ? -EFAULT : -ENOMEM
     const pfn = pfnOf(found)
+    cpu.at('grabbing', vpn, pfn)
     if (!tryGrabFolio(cpu, mm, pfn)) continue
+    cpu.at('looking again', vpn, pfn)
     if (cpu.load(mm.pte, vpn) === presentPte(pfn)) return pfn
+    cpu.at('not it', vpn, pfn)
     unpinUserPage(cpu, mm, pfn)
   }
 }
@@ -189,14 +192,23 @@ function collectLongtermUnpinnableFolios(cpu: Cpu, mm: Mm, pinned: readonly Pfn[
     last = folio
     if (folioIsLongtermPinnable(mm, folio)) continue
     unpinnable++
-    // A folio that is collected already has no PG_lru.
-    if (!folioIsolateLru(cpu, mm, folio)) continue
-    const flags = cpu.load(mm.flags, folio)
-    cpu.add(mm.refcount, folio, 1) // the isolation's; the pin keeps it from being zero
-    cpu.add(isolatedCounter(mm, flags), nidOf(nodeOf(mm, folio)), folioPages(flags))
-    listAddTail(mm.links, folio, list)
+    if (isolatePinned(cpu, mm, folio)) listAddTail(mm.links, folio, list)
   }
   return unpinnable
+}
+
+/**
+ * (3): takes a folio that the caller has pinned off the LRU, with a reference for it; the pin may go then. False: it is
+ * in other hands, or was taken already.
+ *
+ * @locks takes and drops (U)
+ */
+export function isolatePinned(cpu: Cpu, mm: Mm, folio: Pfn): boolean {
+  if (!folioIsolateLru(cpu, mm, folio)) return false
+  const flags = cpu.load(mm.flags, folio)
+  cpu.add(mm.refcount, folio, 1) // the pin keeps it from being zero
+  cpu.add(isolatedCounter(mm, flags), nidOf(nodeOf(mm, folio)), folioPages(flags))
+  return true
 }
 
 // Memory for it.

@@ -10,11 +10,13 @@ import { graphics } from './graphics.ts'
 import { HISTORY } from './history/index.ts'
 import { isolateFree } from './isolate_free.ts'
 import { isolatePutback } from './isolate_putback.ts'
+import { longtermPin } from './longterm_pin.ts'
 import { lruReclaim } from './lru_reclaim.ts'
 import { migrateBatch } from './migrate_batch.ts'
 import { migrateMapped } from './migrate_mapped.ts'
 import type { Model } from './model.ts'
 import { ownerLock, pageLock } from './owner_lock.ts'
+import { pinpage } from './pinpage.ts'
 import { swapOut } from './swap_out.ts'
 
 export const MODELS: readonly Model[] = [
@@ -29,5 +31,7 @@ export const MODELS: readonly Model[] = [
   collapse,
   graphics,
   aioRing,
+  pinpage,
+  longtermPin,
   ...HISTORY,
 ]

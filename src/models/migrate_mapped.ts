@@ -168,7 +168,7 @@ function isAccounted(mm: Mm, pfn: Pfn): boolean {
 // The mistakes.
 
 /** What compactPage() does for a single anonymous page, with one mistake. */
-function compactWrongly(cpu: Cpu, mm: Mm, src: Pfn, dst: Pfn, seeded: string): void {
+export function compactWrongly(cpu: Cpu, mm: Mm, src: Pfn, dst: Pfn, seeded: string): void {
   if (isolateMovablePage(cpu, mm, src, 0) !== ISOLATED) return putAt(cpu, mm, dst)
   cpu.at('isolated', src, dst)
   cpu.lock(mm.flags, src, PG_locked)

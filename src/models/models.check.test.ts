@@ -16,11 +16,13 @@ import { HISTORY } from './history/index.ts'
 import { MODELS } from './index.ts'
 import { isolateFree } from './isolate_free.ts'
 import { isolatePutback } from './isolate_putback.ts'
+import { longtermPin } from './longterm_pin.ts'
 import { lruReclaim } from './lru_reclaim.ts'
 import { batchSystem, migrateBatch } from './migrate_batch.ts'
 import { migrateMapped } from './migrate_mapped.ts'
 import type { Model, ModelSize } from './model.ts'
 import { ownerLock, pageLock } from './owner_lock.ts'
+import { pinpage } from './pinpage.ts'
 import { exitClean, swapOut, swapOutAndCompact, swapOutAndExit } from './swap_out.ts'
 
 const FREED_IN_USE = 'free: the page is locked, on the LRU, or under writeback'
@@ -145,6 +147,26 @@ const EXPECTED: readonly Expected[] = [
       'destroy-without-ring-lock': ['cpu: the index is one of the column', 20], // of a context that is gone
     },
   },
+  {
+    model: pinpage,
+    states: 85_078,
+    mistakes: {
+      'clear-unlocked': ['pin ring: the page is one of its own', 33],
+      'unclaimed-is-success': ['known-is-pinned', 25],
+      'half-a-group': ['group-together', 46],
+      'isolate-without-mark': ['migrate: the page is isolated', 21],
+      'migrate-under-spinlock': ['lock-order', 25],
+    },
+  },
+  {
+    model: longtermPin,
+    states: 26_246,
+    mistakes: {
+      'no-second-look': ['pins-hold', 63],
+      'pins-in-cma': ['not-in-cma', 64],
+      'no-compare': ['pins-hold', 44],
+    },
+  },
 ]
 
 test('every model is held to something: here, or among the historic races', () => {
@@ -230,7 +252,7 @@ test('migration entries that stay let their waiters go round for ever', () => {
 })
 
 describe('no false alarm with three actors and two pages', () => {
-  // Without DROVER_FUZZ=1 (npm run fuzz) the largest have one page or one actor less. swap-out and graphics are of one page.
+  // Without DROVER_FUZZ=1 (npm run fuzz) the largest have one page or one actor less. swap-out, graphics and longterm-pin are of one page.
   const full: ModelSize = { actors: 3, pages: 2 }
   const long = process.env['DROVER_FUZZ'] === '1'
   const sizes: readonly (readonly [Model, ModelSize])[] = [
@@ -243,10 +265,12 @@ describe('no false alarm with three actors and two pages', () => {
     [pageLock, full],
     [collapse, full],
     [swapOut, { actors: long ? 3 : 2, pages: 1 }],
+    [longtermPin, { actors: 2, pages: 1 }],
     ...(long
       ? [
           [isolateFree, full] as const,
           [lruReclaim, full] as const,
+          [pinpage, full] as const,
           [graphics, { actors: 5, pages: 1 }] as const,
         ]
       : [[lruReclaim, { actors: 3, pages: 1 }] as const, [lruReclaim, { actors: 2, pages: 2 }] as const]),

@@ -50,27 +50,31 @@ export interface SmallMachine {
   readonly pages: readonly Pfn[]
   /** Destinations: in use, refcount 1, `content` 0. */
   readonly spares: readonly Pfn[]
+  /** The same, in a pageblock of their own. */
+  readonly far: readonly Pfn[]
 }
 
 const PAGEBLOCK = 512
 const APART = 8
 
-/** A machine of one pageblock with `pages` pages and `spares` destinations. */
+/** A machine of one pageblock with `pages` pages and `spares` destinations; a second one if `far` are wanted. */
 export function smallMachine(
   pages: number,
   spares: number,
   more: Pick<MachineSpec, 'ptes' | 'slots' | 'swapSlots' | 'ownerCells' | 'cpus' | 'mappings'> = {},
+  far = 0,
 ): SmallMachine {
+  const size = far === 0 ? PAGEBLOCK : 2 * PAGEBLOCK
   const mm = createMachine({
-    pfnCount: PAGEBLOCK,
+    pfnCount: size,
     zones: [
       {
         node: 0,
         name: 'Normal',
         startPfn: 0,
-        spanned: PAGEBLOCK,
-        present: PAGEBLOCK,
-        managed: PAGEBLOCK,
+        spanned: size,
+        present: size,
+        managed: size,
         min: 0,
         low: 0,
         high: 0,
@@ -85,8 +89,9 @@ export function smallMachine(
     mm.refcount[pfn] = 1
     mm.content[pfn] = 100 + i
   })
-  for (const pfn of destinations) mm.refcount[pfn] = 1
-  return { mm, pages: used, spares: destinations }
+  const distant = Array.from({ length: far }, (_, i) => pfnOf(PAGEBLOCK + APART * (i + 1)))
+  for (const pfn of [...destinations, ...distant]) mm.refcount[pfn] = 1
+  return { mm, pages: used, spares: destinations, far: distant }
 }
 
 // What the pages are, before anything runs. The model's reference becomes theirs.

@@ -80,6 +80,9 @@ export const ringStops = (mm: Mm, { cell }: PinRing): { stops: number; stopped: 
   stopped: mm.ownerCells[ownerCellOf(cell + STOPPED)] !== 0,
 })
 
+/** The cell that is 1 while the ring's pages change places. */
+export const ringMovingCell = (ring: PinRing): OwnerCell => ownerCellOf(ring.cell + MOVING)
+
 /** The cell that says where a slot's page is. */
 export const ringSlotCell = (ring: PinRing, slot: number): OwnerCell =>
   ownerCellOf(ring.cell + FIRST_SLOT + slot)
@@ -90,7 +93,7 @@ export const ringSlotCell = (ring: PinRing, slot: number): OwnerCell =>
  * @locks  takes (L); pairs with unlockPinpage()
  * @sleeps for (L): while the page moves
  */
-function lockSlot(cpu: Cpu, mm: Mm, ring: PinRing, slot: number): Pfn {
+export function lockSlot(cpu: Cpu, mm: Mm, ring: PinRing, slot: number): Pfn {
   for (;;) {
     // Each round either ends or has seen the page move.
     cpu.at('finding', ring.cell, slot)
@@ -199,7 +202,9 @@ function beginMoveLocked({ ownerCells }: Mm, at: number): number {
 }
 
 function moveLocked(mm: Mm, at: number, dst: number, src: number): number {
-  cellsOf(mm.ownerCells)[at + FIRST_SLOT + slotOfLocked(mm, at, src)] = dst
+  const slot = slotOfLocked(mm, at, src)
+  assert(slot >= 0, 'pin ring: the page is one of its own')
+  cellsOf(mm.ownerCells)[at + FIRST_SLOT + slot] = dst
   return 0
 }
 

@@ -142,6 +142,12 @@ const newPageNowait: PinPageSource = (cpu, mm, src) =>
 
 const cellOf = (pp: Pinpages, cell: number): OwnerCell => ownerCellOf(pp.cell + cell)
 
+/** The registry's lock, and the cell with a bit for each subsystem that is registered: for models. */
+export const registryCells = (pp: Pinpages): { lock: OwnerCell; registered: OwnerCell } => ({
+  lock: cellOf(pp, LOCK),
+  registered: cellOf(pp, REGISTERED),
+})
+
 /**
  * Registers a subsystem. Its pin information is made before anybody can pin with it.
  *
