@@ -61,6 +61,7 @@ import {
   EINVAL,
   ENOENT,
   ENOMEM,
+  MIGRATE_MOVABLE,
   type MigrateMode,
   PG_locked,
   PG_lru,
@@ -73,7 +74,7 @@ import { SPIN_LOCKED } from '../mm/locks.ts'
 import { nodeOf } from '../mm/lru.ts'
 import { type MigrateResult, type PageLockedDriver, pageLockedOps, setMovableOps } from '../mm/movable_ops.ts'
 import type { Mm } from '../mm/page.ts'
-import { putPage } from '../mm/page_alloc.ts'
+import { allocFromZone, putPage } from '../mm/page_alloc.ts'
 import { allocPages } from '../mm/slowpath.ts'
 import type { PinInfo } from './pin_info.ts'
 import type { OwnerPlace } from './place.ts'
@@ -134,9 +135,12 @@ export function createPinpages(mm: Mm, place: OwnerPlace, options: PinpageOption
   return pp
 }
 
-/** A page that can move (S0-21), without waiting for it: the caller holds page locks. */
-const newPageNowait: PinPageSource = (cpu, mm, src) =>
-  allocPages(cpu, mm, (GFP_HIGHUSER_MOVABLE & ~__GFP_RECLAIM) | __GFP_NOWARN, 0, nodeOf(mm, src))
+/** A page that can move (S0-21), of the same zone if there is one, without waiting for it: the caller holds page locks. */
+const newPageNowait: PinPageSource = (cpu, mm, src) => {
+  const near = allocFromZone(cpu, mm, mm.zoneOf(src), 0, MIGRATE_MOVABLE)
+  if (near >= 0) return near
+  return allocPages(cpu, mm, (GFP_HIGHUSER_MOVABLE & ~__GFP_RECLAIM) | __GFP_NOWARN, 0, nodeOf(mm, src))
+}
 
 // The registry.
 
