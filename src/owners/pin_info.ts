@@ -52,7 +52,7 @@ import {
 export interface PinInfo {
   /** The subsystem is registered: there are no pins. 0, or -ENOMEM. */
   create(cpu: Cpu, mm: Mm): number
-  /** It is registered no more. There are no pins. */
+  /** It is registered no more. There are no pins. A findPage() that is late finds nothing. */
   destroy(cpu: Cpu, mm: Mm): void
   /** Notes a page. 0, -EEXIST, -EAGAIN, -ENOMEM. */
   addPage(cpu: Cpu, mm: Mm, pfn: Pfn, group: number, data: number): number
