@@ -435,6 +435,31 @@ test('while a group moves nobody joins it; whoever writes to it finds it afterwa
   expect(ringWrite(cpu, mm, ring, 5, 1)).toBe(false)
 })
 
+test('a page that leaves the group just before it is locked stays where it is, wherever it is pinned by then', () => {
+  for (const group of [0, 2]) {
+    const pins = [0, 1, 2].map((data) => ({ system: GENERAL, group: 1, data }))
+    const on = pinned('|U U U . . . . .|', pins)
+    const { mm, machine, pp } = on
+    const leaving = machine.pfn(1)
+    const mover = machine.recordingCpu()
+    mover.before(
+      (op, column, index) => op === 'tryLock' && column === 'flags' && index === leaving,
+      () => {
+        expect(clearPinpage(cpu, mm, pp, GENERAL, leaving)).toBe(0)
+        expect(pin(on, leaving, { system: GENERAL, group })).toBe(0)
+      },
+    )
+    const list = machine.isolate(machine.pfn(0))
+    const stats = newMigrateStats()
+    expect(migratePages(mover, mm, list, machine.target(), MIGRATE_ASYNC, MR_COMPACTION, stats)).toBe(0)
+    expect(mover.pending).toBe(false)
+    // The second try found a group of two.
+    expect(pinnedPages(on).filter((pfn) => pfn <= machine.pfn(2))).toEqual([leaving])
+    expect(contentsOf(on)).toEqual([1000, 1001, 1002])
+    verify(mm)
+  }
+})
+
 test('a pin without a node for it is refused: -ENOMEM', () => {
   const on = pinned('|U U U U . .|', [{ system: GENERAL, data: 5 }], { size: { ranges: 1, groups: 1 } })
   const { mm, machine, pp } = on

@@ -409,22 +409,30 @@ function gather(cpu: Cpu, mm: Mm, pp: Pinpages, system: number, dst: Pfn, src: P
   chain(cpu, mm, dst, src)
   let last = dst
   let pages = 1
+  let before = src
   // Bounded by the group: nobody joins it, and a page that is locked does not leave it.
   for (let page = info.nextOfGroup(cpu, mm, src); page !== src; page = info.nextOfGroup(cpu, mm, page)) {
     cpu.at('gathering', page, last)
-    const found = gatherPage(cpu, mm, pp, system, page)
+    const found = gatherPage(cpu, mm, pp, system, page, before)
     if (found < 0) return found
     cpu.store(mm.private, last, found)
     last = pfnOf(found)
+    before = page
     pages++
   }
   return pages
 }
 
-/** A destination for a page of the group; both are locked. @errors -EAGAIN, -ENOMEM, -EBUSY: neither is */
-function gatherPage(cpu: Cpu, mm: Mm, pp: Pinpages, system: number, page: Pfn): number {
+/**
+ * A destination for the page that comes after `before` in the group; both are locked. Until it was locked it could leave
+ * the group, and be pinned elsewhere since: the page before it, which is locked, says whether it is still the next one.
+ *
+ * @errors -EAGAIN, -ENOMEM, -EBUSY: neither is locked
+ */
+function gatherPage(cpu: Cpu, mm: Mm, pp: Pinpages, system: number, page: Pfn, before: Pfn): number {
   if (!cpu.tryLock(mm.flags, page, PG_locked)) return -EAGAIN
-  let rc = canMoveAlong(cpu, mm, pp, system, page)
+  const isNext = pp.systems[system].info.nextOfGroup(cpu, mm, before) === page
+  let rc = isNext ? canMoveAlong(cpu, mm, pp, system, page) : -EAGAIN
   if (rc === 0) {
     const got = pp.source(cpu, mm, page)
     if (got >= 0) {
@@ -441,9 +449,7 @@ function gatherPage(cpu: Cpu, mm: Mm, pp: Pinpages, system: number, page: Pfn): 
 
 /** Whether a page of the group can move with it. @locks needs (L) */
 function canMoveAlong(cpu: Cpu, mm: Mm, pp: Pinpages, system: number, page: Pfn): number {
-  const claimers = claimersOf(cpu, mm, pp, page)
-  if (claimers === 0) return -EAGAIN // it left the group before it was locked
-  if (claimers !== 1 << system) return -EBUSY
+  if (claimersOf(cpu, mm, pp, page) !== 1 << system) return -EBUSY // somebody else has pinned it too
   return folioMaybeDmaPinned(cpu, mm, page) ? -EAGAIN : 0
 }
 
