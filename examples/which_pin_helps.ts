@@ -54,7 +54,7 @@ export function freeHugePages(ring: 'not' | 'alone' | 'group', foll: number): nu
   return zones.map((_, zone) => freePagesInBlocks(mm, zoneIdOf(zone), 9) / 512)
 }
 
-if (process.argv[1]?.endsWith('which_pin_helps.ts') === true) {
+if (process.argv[1]?.endsWith('which_pin_helps.ts')) {
   for (const ring of ['not', 'alone', 'group'] as const) console.log(ring, freeHugePages(ring, FOLL_PIN))
   console.log('longterm', freeHugePages('not', FOLL_PIN | FOLL_LONGTERM))
 }
