@@ -5,6 +5,7 @@
  */
 
 import { aioRing } from './aio_ring.ts'
+import { balloon } from './balloon.ts'
 import { collapse } from './collapse.ts'
 import { graphics } from './graphics.ts'
 import { HISTORY } from './history/index.ts'
@@ -33,5 +34,6 @@ export const MODELS: readonly Model[] = [
   aioRing,
   pinpage,
   longtermPin,
+  balloon,
   ...HISTORY,
 ]

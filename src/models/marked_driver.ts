@@ -41,7 +41,7 @@ export function releaseMarked(cpu: Cpu, mm: Mm, pfn: Pfn, drop: (cpu: Cpu, mm: M
 }
 
 /** At most one task at a time has a page: says `cpu.at('isolated', pfn)` or `cpu.at('moving', pfn)`. */
-export const oneWinner = (pages: readonly Pfn[]): Property<Mm> => ({
+export const oneWinner = <S>(pages: readonly Pfn[]): Property<S> => ({
   name: 'one-winner',
   says: 'among several isolators of a page exactly one wins',
   holds: (_, where) => pages.every((pfn) => where.count('isolated', pfn) + where.count('moving', pfn) <= 1),

@@ -10,6 +10,7 @@ import { check, DEFAULTS } from '../check/check.ts'
 import { MIGRATE_SYNC, MIGRATE_SYNC_LIGHT } from '../mm/limits.ts'
 import { zapPte } from '../mm/rmap.ts'
 import { aioRing } from './aio_ring.ts'
+import { balloon } from './balloon.ts'
 import { collapse, collapseSystem } from './collapse.ts'
 import { graphics } from './graphics.ts'
 import { HISTORY } from './history/index.ts'
@@ -167,6 +168,19 @@ const EXPECTED: readonly Expected[] = [
       'no-compare': ['pins-hold', 44],
     },
   },
+  {
+    model: balloon,
+    states: 72_866,
+    mistakes: {
+      'unlinks-isolated': ['owned-set-conserved', 16],
+      'removes-at-once': ['gone-is-gone', 57],
+      'old-before-new': ['host-has-its-share', 31],
+      'isolates-unmarked': ['migrate: the page is isolated', 18],
+      'frees-before-telling': ['free-is-the-guests', 14],
+      'counts-before-telling': ['host-has-its-share', 6],
+      'waits-for-device': ['lock-order', 27],
+    },
+  },
 ]
 
 test('every model is held to something: here, or among the historic races', () => {
@@ -264,6 +278,7 @@ describe('no false alarm with three actors and two pages', () => {
     [ownerLock, full],
     [pageLock, full],
     [collapse, full],
+    [balloon, long ? { actors: 2, pages: 1 } : { actors: 1, pages: 2 }],
     [swapOut, { actors: long ? 3 : 2, pages: 1 }],
     [longtermPin, { actors: 2, pages: 1 }],
     ...(long

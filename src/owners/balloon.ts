@@ -51,6 +51,7 @@ import {
 import { SPIN_LOCKED } from '../mm/locks.ts'
 import { type MigrateResult, type PageLockedDriver, pageLockedOps, setMovableOps } from '../mm/movable_ops.ts'
 import type { Mm } from '../mm/page.ts'
+import { putPage } from '../mm/page_alloc.ts'
 import { BALLOON_DEFLATE, BALLOON_INFLATE, BALLOON_MIGRATE, countVmEvents } from '../mm/vmstat.ts'
 
 /** Cells of the arena that a device's part of the balloon needs. It needs one list. */
@@ -97,9 +98,6 @@ export function registerBalloons(mm: Mm, devices: readonly BalloonDevice[]): voi
 }
 
 const cellOf = (device: BalloonDevice, which: number): OwnerCell => ownerCellOf(device.cell + which)
-
-/** The cell that counts the pages that are isolated from a device. @ours */
-export const isolatedCell = (device: BalloonDevice): OwnerCell => cellOf(device, ISOLATED)
 
 /** Pages on the device's list, and pages that are isolated from it. */
 export const balloonPages = (mm: Mm, device: BalloonDevice): { listed: number; isolated: number } => ({
@@ -160,6 +158,32 @@ export function balloonDequeue(cpu: Cpu, mm: Mm, device: BalloonDevice): number 
   if (pfn >= 0) letGoListed(cpu, mm, device, pfnOf(pfn))
   cpu.unlock(mm.ownerCells, device.cell, SPIN_LOCKED)
   return pfn
+}
+
+/**
+ * Waits where balloonDequeue() has found none: for whoever has the first listed page locked, or, if none is listed, for
+ * the isolated ones, until there is none. Asking again at once would keep taking the lock that an isolator needs to go on.
+ *
+ * @locks   takes and drops (O)
+ * @sleeps  for (L) and for isolated pages
+ * @ours    the kernel asks again, under a spinlock that serves who came first
+ */
+export function balloonWait(cpu: Cpu, mm: Mm, device: BalloonDevice): void {
+  const { cell, list } = device
+  const pfn = cpu.atomically(mm.ownerCells, cell, SPIN_LOCKED, peekLocked, mm, list, 0, 0)
+  if (pfn < 0) {
+    balloonWaitIsolated(cpu, mm, device)
+    return
+  }
+  if (!cpu.addUnlessZero(mm.refcount, pfnOf(pfn))) return // somebody else has let go of it by now
+  cpu.waitClear(mm.flags, pfnOf(pfn), PG_locked)
+  putPage(cpu, mm, pfnOf(pfn))
+}
+
+/** Waits until no page of the device is isolated. @sleeps for isolated pages */
+export function balloonWaitIsolated(cpu: Cpu, mm: Mm, device: BalloonDevice): void {
+  const allBits = -1 // of a count: it is clear when it is zero
+  cpu.waitClear(mm.ownerCells, cellOf(device, ISOLATED), allBits)
 }
 
 /** @locks needs (O) and (L), drops (L) */
@@ -293,6 +317,12 @@ function firstLocked(mm: Mm, list: number, cell: number): number {
     'balloon: pages are lost: none is listed or isolated',
   )
   return -1
+}
+
+/** The first page of the list; -1: it is empty. */
+function peekLocked(mm: Mm, list: number): number {
+  const head = mm.ownerList(list)
+  return listEmpty(mm.links, head) ? -1 : listFirst(mm.links, head)
 }
 
 /** The page after one that could not be locked; -1: that was the last one. */

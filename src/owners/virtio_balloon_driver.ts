@@ -58,7 +58,8 @@ import {
   balloonInit,
   balloonIsConserved,
   balloonRemove,
-  isolatedCell,
+  balloonWait,
+  balloonWaitIsolated,
   registerBalloons,
 } from './balloon.ts'
 import type { OwnerPlace } from './place.ts'
@@ -103,6 +104,8 @@ export interface BalloonPlug {
   readonly poisoning?: PagePoisoning
   /** Node of the cpu that fills it. Default 0. */
   readonly nid?: number
+  /** What tells its host of a migration. Default: the virtio driver. */
+  readonly driver?: BalloonDriver
 }
 
 /** A device, as the driver has it. Nothing of it changes. */
@@ -123,16 +126,18 @@ export function createVirtioBalloons(
 ): VirtioBalloon[] {
   const needed = place.cell + virtioBalloonCells(plugs.length)
   assert(needed <= mm.ownerCells.length, 'virtio_balloon: the arena has cells for these devices')
-  const balloons = plugs.map(({ end, movable = true, poisoning, nid = 0 }, i): VirtioBalloon => {
-    const device: BalloonDevice = {
-      id: i + 1,
-      cell: ownerCellOf(place.cell + DRIVER_CELLS + i * DEVICE_CELLS),
-      list: place.list + i * VIRTIO_BALLOON_LISTS,
-      movable,
-      driver: driverOf(end),
-    }
-    return { device, end, poisoning, nid, reporter: ownerCellOf(place.cell + REPORTER) }
-  })
+  const balloons = plugs.map(
+    ({ end, movable = true, poisoning, nid = 0, driver = driverOf(end) }, i): VirtioBalloon => {
+      const device: BalloonDevice = {
+        id: i + 1,
+        cell: ownerCellOf(place.cell + DRIVER_CELLS + i * DEVICE_CELLS),
+        list: place.list + i * VIRTIO_BALLOON_LISTS,
+        movable,
+        driver,
+      }
+      return { device, end, poisoning, nid, reporter: ownerCellOf(place.cell + REPORTER) }
+    },
+  )
   registerBalloons(
     mm,
     balloons.map(({ device }) => device),
@@ -141,7 +146,9 @@ export function createVirtioBalloons(
 }
 
 const cellOf = ({ device }: VirtioBalloon, which: number): OwnerCell => ownerCellOf(device.cell + which)
-const mutexOf = (device: BalloonDevice): OwnerCell => ownerCellOf(device.cell + MUTEX)
+
+/** The mutex of a device (D). */
+export const mutexOf = (device: BalloonDevice): OwnerCell => ownerCellOf(device.cell + MUTEX)
 
 /** Features that the device was probed with; 0 before and after. */
 export const featuresOf = (cpu: Cpu, mm: Mm, balloon: VirtioBalloon): number =>
@@ -163,7 +170,7 @@ export const virtioBalloonIsConserved = (mm: Mm, balloon: VirtioBalloon): string
 
 /** What a device needs, in the order in which probe() takes it; what its features do not ask for it passes over. */
 export const PROBE_STEPS = ['mapping', 'queues', 'oom notifier', 'reporting', 'ready'] as const
-const [STEP_MAPPING, STEP_OOM, STEP_REPORTING, STEP_READY] = [0, 2, 3, 4]
+const [STEP_MAPPING, STEP_QUEUES, STEP_OOM, STEP_REPORTING, STEP_READY] = [0, 1, 2, 3, 4]
 
 /** True once probe() has succeeded. */
 export const isReady = (cpu: Cpu, mm: Mm, balloon: VirtioBalloon): boolean =>
@@ -187,7 +194,7 @@ export function virtballoonProbe(cpu: Cpu, mm: Mm, balloon: VirtioBalloon): numb
   for (let step = 0; step < PROBE_STEPS.length; step++) {
     const rc = balloon.end.connects(cpu, step) ? takeStep(cpu, mm, balloon, step) : -ENOMEM
     if (rc !== 0) {
-      unwind(cpu, mm, balloon, step)
+      unwind(cpu, mm, balloon, 0, step)
       return rc
     }
   }
@@ -195,32 +202,39 @@ export function virtballoonProbe(cpu: Cpu, mm: Mm, balloon: VirtioBalloon): numb
 }
 
 /**
- * Takes all pages back from the host and lets go of the device, whose hinted blocks the caller has returned. A page that is isolated is waited for: its migration
+ * Ends what asks for pages, takes all of them back from the host, and lets go of the device, whose hinted blocks the
+ * caller has returned. A page that is isolated is waited for: its migration
  * ends with it, or with another one, on the list.
  *
  * @locks   takes and drops (D), (O), and what freeing pages does
- * @sleeps  for (D), and for isolated pages
+ * @sleeps  for (D), and for pages that are locked or isolated
  * @kernel  drivers/virtio/virtio_balloon.c virtballoon_remove(), remove_common() v6.18; the kernel asks again and again
  */
 export function virtballoonRemove(cpu: Cpu, mm: Mm, balloon: VirtioBalloon): void {
-  // Each round ends with fewer pages, or after an isolated one has come back.
+  unwind(cpu, mm, balloon, STEP_QUEUES + 1, PROBE_STEPS.length) // nobody asks for pages any more
+  // Each round ends with fewer pages, or after one was waited for that was locked or isolated.
   for (;;) {
     cpu.at('removing', balloon.device.id)
-    if (cpu.load(mm.ownerCells, cellOf(balloon, NUM_PAGES)) === 0) break
     if (leakBalloon(cpu, mm, balloon, VIRTIO_BALLOON_ARRAY_PFNS_MAX) > 0) continue
-    cpu.waitClear(mm.ownerCells, isolatedCell(balloon.device), ANY)
+    if (pagesGivenNow(cpu, mm, balloon) === 0) break
+    balloonWait(cpu, mm, balloon.device)
   }
-  cpu.waitClear(mm.ownerCells, isolatedCell(balloon.device), ANY) // one may be isolated still that the host has already
+  balloonWaitIsolated(cpu, mm, balloon.device) // one may be that the host has back already (-ENOENT)
   writeActual(cpu, mm, balloon)
   assert(
     cpu.load(mm.ownerCells, hintedCell(balloon)) === 0,
     'virtio_balloon: a removed device has no hinted block',
   )
-  unwind(cpu, mm, balloon, PROBE_STEPS.length)
+  unwind(cpu, mm, balloon, 0, STEP_QUEUES + 1)
 }
 
-/** All bits of a count: it is clear when it is zero. */
-const ANY = -1
+/** Pages that the host has, when nobody tells it anything: whoever deflates has the mutex until it is told. */
+function pagesGivenNow(cpu: Cpu, mm: Mm, balloon: VirtioBalloon): number {
+  cpu.lock(mm.ownerCells, mutexOf(balloon.device), MUTEX_LOCKED)
+  const given = cpu.load(mm.ownerCells, cellOf(balloon, NUM_PAGES))
+  cpu.unlock(mm.ownerCells, mutexOf(balloon.device), MUTEX_LOCKED)
+  return given
+}
 
 function takeStep(cpu: Cpu, mm: Mm, balloon: VirtioBalloon, step: number): number {
   const { end, poisoning, device } = balloon
@@ -240,9 +254,9 @@ function takeStep(cpu: Cpu, mm: Mm, balloon: VirtioBalloon, step: number): numbe
   return 0
 }
 
-/** Gives back what the steps before `end` have taken, the last one first. Pairs with takeStep(). */
-function unwind(cpu: Cpu, mm: Mm, balloon: VirtioBalloon, end: number): void {
-  for (let step = end - 1; step >= 0; step--) {
+/** Gives back what the steps from `first` to before `end` have taken, the last one first. Pairs with takeStep(). */
+function unwind(cpu: Cpu, mm: Mm, balloon: VirtioBalloon, first: number, end: number): void {
+  for (let step = end - 1; step >= first; step--) {
     if (!cpu.testClear(mm.ownerCells, cellOf(balloon, BOUND), 1 << step)) continue
     if (step === STEP_REPORTING) cpu.store(mm.ownerCells, balloon.reporter, 0)
     if (step !== STEP_MAPPING) continue
@@ -260,14 +274,16 @@ function unwind(cpu: Cpu, mm: Mm, balloon: VirtioBalloon, end: number): void {
  * @kernel drivers/virtio/virtio_balloon.c update_balloon_size_func() v6.18
  */
 export function updateBalloonSize(cpu: Cpu, mm: Mm, balloon: VirtioBalloon): number {
-  const numPages = balloon.end.wanted(cpu)
-  const actual = cpu.load(mm.ownerCells, cellOf(balloon, NUM_PAGES))
-  const diff = towardsTarget({ numPages, actual })
-  let left = diff
-  if (diff > 0) left -= fillBalloon(cpu, mm, balloon, diff)
-  else if (diff < 0) left += leakBalloon(cpu, mm, balloon, -diff)
+  const missing = missingPages(cpu, mm, balloon)
+  if (missing > 0) fillBalloon(cpu, mm, balloon, missing)
+  else if (missing < 0) leakBalloon(cpu, mm, balloon, -missing)
   writeActual(cpu, mm, balloon)
-  return left
+  return missingPages(cpu, mm, balloon)
+}
+
+function missingPages(cpu: Cpu, mm: Mm, balloon: VirtioBalloon): number {
+  const numPages = balloon.end.wanted(cpu)
+  return towardsTarget({ numPages, actual: cpu.load(mm.ownerCells, cellOf(balloon, NUM_PAGES)) })
 }
 
 /** Tells the host how many pages it has been given. @kernel update_balloon_size() v6.18 */
@@ -355,6 +371,7 @@ export function leakBalloon(cpu: Cpu, mm: Mm, balloon: VirtioBalloon, num: numbe
   const most = Math.min(num, given, VIRTIO_BALLOON_ARRAY_PFNS_MAX)
   let taken = 0
   while (taken < most) {
+    cpu.at('leaking', taken, most)
     const pfn = balloonDequeue(cpu, mm, device)
     if (pfn < 0) break
     cpu.store(mm.ownerCells, cellOf(balloon, PFNS + taken++), pfn)
@@ -364,6 +381,7 @@ export function leakBalloon(cpu: Cpu, mm: Mm, balloon: VirtioBalloon, num: numbe
     end.deflate(cpu, mm.ownerCells, cellOf(balloon, PFNS), taken)
   }
   for (let i = 0; i < taken; i++) {
+    cpu.at('releasing', i, taken)
     putPage(cpu, mm, pfnOf(cpu.load(mm.ownerCells, cellOf(balloon, PFNS + i))))
   }
   cpu.unlock(mm.ownerCells, mutexOf(device), MUTEX_LOCKED)
@@ -388,7 +406,7 @@ const driverOf = (end: BalloonHostEnd): BalloonDriver => ({
 })
 
 /** Makes the message be this one page, and gives where it is. @locks needs (D) */
-function messageOf(cpu: Cpu, mm: Mm, device: BalloonDevice, pfn: Pfn): OwnerCell {
+export function messageOf(cpu: Cpu, mm: Mm, device: BalloonDevice, pfn: Pfn): OwnerCell {
   const cell = ownerCellOf(device.cell + PFNS)
   cpu.store(mm.ownerCells, cell, pfn)
   return cell
