@@ -6,6 +6,7 @@
 import type { Bench } from './bench.ts'
 
 export const BENCHES = {
+  balloon: async (): Promise<Bench> => (await import('./balloon.bench.ts')).bench,
   buddy: async (): Promise<Bench> => (await import('./buddy.bench.ts')).bench,
   checker: async (): Promise<Bench> => (await import('./checker.bench.ts')).bench,
   compaction: async (): Promise<Bench> => (await import('./compaction.bench.ts')).bench,
@@ -15,6 +16,14 @@ export const BENCHES = {
 } as const
 
 export type BenchName = keyof typeof BENCHES
-export const BENCH_NAMES: readonly BenchName[] = ['buddy', 'checker', 'compaction', 'cpu', 'load', 'sim']
+export const BENCH_NAMES: readonly BenchName[] = [
+  'balloon',
+  'buddy',
+  'checker',
+  'compaction',
+  'cpu',
+  'load',
+  'sim',
+]
 
 export const isBenchName = (name: string): name is BenchName => name in BENCHES
