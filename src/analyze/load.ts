@@ -50,7 +50,12 @@ import type { PageMap } from './page_map.ts'
 export interface LoadOptions {
   /** Behave as this kernel. Default: the one that the capture names. */
   readonly rules?: KernelRules
+  /** Cells of owners that the caller adds, after those of the pools. Default: none. */
+  readonly ownerCells?: number
 }
+
+/** Cells of owners that a loaded machine has: those of its pools. Their lists are as many as there are pools. */
+export const LOADED_CELLS = 2 * POOL_CELLS
 
 /** The rules by which the machine behaves once loaded. */
 export const rulesOf = (capture: Capture, options: LoadOptions): KernelRules =>
@@ -127,7 +132,7 @@ function machineSpec(
     pfnCount,
     cpus,
     mappings: 4,
-    ownerCells: 2 * POOL_CELLS,
+    ownerCells: LOADED_CELLS + (options.ownerCells ?? 0),
     rules: rulesOf(capture, options),
     zones: zones.map((zone) => ({
       node: zone.node,
