@@ -19,6 +19,7 @@ import type { Model } from './model.ts'
 import { ownerLock, pageLock } from './owner_lock.ts'
 import { pinpage } from './pinpage.ts'
 import { swapOut } from './swap_out.ts'
+import { zsmalloc } from './zsmalloc.ts'
 
 export const MODELS: readonly Model[] = [
   isolateFree,
@@ -35,5 +36,6 @@ export const MODELS: readonly Model[] = [
   pinpage,
   longtermPin,
   balloon,
+  zsmalloc,
   ...HISTORY,
 ]

@@ -263,8 +263,8 @@ export function zsUnmapObject(cpu: Cpu, mm: Mm, pool: ZsPool, zspage: number): v
   cpu.add(mm.ownerCells, ownerCellOf(at + ZSPAGE_ACCESSORS), -1)
 }
 
-/** The pool's callbacks: all with (L) of the page held by the framework. */
-function zsDriver(zs: number): PageLockedDriver {
+/** The callbacks of the pool at cell `zs`: all with (L) of the page held by the framework. */
+export function zsDriver(zs: number): PageLockedDriver {
   const lock = ownerCellOf(zs + ZS_LOCK)
   return {
     name: 'zsmalloc',

@@ -91,6 +91,7 @@ export function removeZspageLocked(mm: Mm, zs: number, zspage: number): number {
   const at = zspageCell(cells, zs, zspage)
   const klass = cells[at + ZSPAGE_CLASS]
   listDel(cells, at >> 1)
+  cells[at + ZSPAGE_CLASS] = 0 // or another task that saw it empty would free it once more
   cells[zs + ZS_PAGES] -= cells[klass + CLASS_PAGES]
   cells[klass + CLASS_ALLOCATED] -= cells[klass + CLASS_OBJS]
   return 1
