@@ -25,6 +25,7 @@ import type { Model, ModelSize } from './model.ts'
 import { ownerLock, pageLock } from './owner_lock.ts'
 import { pinpage } from './pinpage.ts'
 import { exitClean, swapOut, swapOutAndCompact, swapOutAndExit } from './swap_out.ts'
+import { zsmalloc } from './zsmalloc.ts'
 
 const FREED_IN_USE = 'free: the page is locked, on the LRU, or under writeback'
 const NO_REFERENCE = 'put: the page has no reference'
@@ -181,6 +182,17 @@ const EXPECTED: readonly Expected[] = [
       'waits-for-device': ['lock-order', 27],
     },
   },
+  {
+    model: zsmalloc,
+    states: 411_871,
+    mistakes: {
+      'freed-under-migration': [FREED_IN_USE, 40],
+      'mapped-uncounted': ['no-write-lost', 33],
+      'stays-listed': ['isolated-is-closed', 9],
+      'no-isolated-mark': ['migrate: the page is isolated', 20],
+      'handles-kept': ['zsmalloc: an object is on the list of its page', 36],
+    },
+  },
 ]
 
 test('every model is held to something: here, or among the historic races', () => {
@@ -281,6 +293,7 @@ describe('no false alarm with three actors and two pages', () => {
     [balloon, long ? { actors: 2, pages: 1 } : { actors: 1, pages: 2 }],
     [swapOut, { actors: long ? 3 : 2, pages: 1 }],
     [longtermPin, { actors: 2, pages: 1 }],
+    [zsmalloc, { actors: long ? 3 : 2, pages: 2 }],
     ...(long
       ? [
           [isolateFree, full] as const,

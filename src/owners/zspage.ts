@@ -14,6 +14,7 @@
  * @kernel mm/zsmalloc.c v6.18; isolation as of v4.8, commit 48b4800a1c6a
  */
 
+import { assert } from '../base/assert.ts'
 import { listAdd, listDel, listEmpty, listFirst, listNext } from '../base/list.ts'
 import { cellsOf, listNodeOf, pfnOf } from '../base/units.ts'
 import { EAGAIN } from '../mm/limits.ts'
@@ -185,6 +186,7 @@ function replacePage(mm: Mm, cells: Int32Array, zs: number, dst: number, src: nu
   const zspage = zspageOfPage(mm, src)
   copyPage(mm, dst, src)
   const page = pageNumber(cells, zs, zspage, src)
+  assert(page >= 0, 'zsmalloc: a page that moves is one of its zspage')
   cells[pageCell(cells, zs, zspage, page)] = dst
   mm.private[pfnOf(dst)] = zspage
   // As many as objects begin on the page.
@@ -304,6 +306,10 @@ function objMalloc(cells: Int32Array, zs: number, zspage: number): number {
 
 function objPut(cells: Int32Array, zs: number, zspage: number, handle: number): void {
   const at = zspageCell(cells, zs, zspage)
+  assert(
+    cells[at + ZSPAGE_INUSE] < cells[cells[at + ZSPAGE_CLASS] + CLASS_OBJS],
+    'zsmalloc: the zspage has room',
+  )
   const index = takeSlot(cells, at)
   const page = (index * cells[cells[at + ZSPAGE_CLASS] + CLASS_SIZE]) >> 12
   const first = firstObjCell(cells, zs, zspage, page)
@@ -321,8 +327,11 @@ function objFree(cells: Int32Array, zs: number, zspage: number, handle: number):
   const page = (cells[record + HANDLE_INDEX] * cells[cells[at + ZSPAGE_CLASS] + CLASS_SIZE]) >> 12
   putSlot(cells, at, cells[record + HANDLE_INDEX])
   let link = firstObjCell(cells, zs, zspage, page)
-  // Ends: the object begins on that page.
-  while (cells[link] !== handle) link = handleCell(cells, zs, cells[link]) + HANDLE_NEXT
+  // Ends: the list is that of the page that the object begins on.
+  while (cells[link] !== handle) {
+    assert(cells[link] !== 0, 'zsmalloc: an object is on the list of its page')
+    link = handleCell(cells, zs, cells[link]) + HANDLE_NEXT
+  }
   cells[link] = cells[record + HANDLE_NEXT]
   changeInuse(cells, at, -1)
 }
