@@ -13,6 +13,7 @@ export const BENCHES = {
   cpu: async (): Promise<Bench> => (await import('./cpu.bench.ts')).bench,
   load: async (): Promise<Bench> => (await import('./load.bench.ts')).bench,
   sim: async (): Promise<Bench> => (await import('./sim.bench.ts')).bench,
+  zram: async (): Promise<Bench> => (await import('./zram.bench.ts')).bench,
 } as const
 
 export type BenchName = keyof typeof BENCHES
@@ -24,6 +25,7 @@ export const BENCH_NAMES: readonly BenchName[] = [
   'cpu',
   'load',
   'sim',
+  'zram',
 ]
 
 export const isBenchName = (name: string): name is BenchName => name in BENCHES

@@ -23,7 +23,11 @@ const here = dirname(fileURLToPath(import.meta.url))
 const native = join(here, 'native')
 /** The C compiler: gcc, unless CC names another. */
 const CC = process.env['CC'] ?? 'gcc'
-const TWINS = ['buddy', 'compaction', 'load'] as const
+const TWINS = ['buddy', 'compaction', 'load', 'zram'] as const
+/** What a twin is linked with, and the header that says whether it is there. */
+const LIBRARIES: Readonly<Record<string, { readonly flag: string; readonly header: string }>> = {
+  zram: { flag: '-llz4', header: 'lz4.h' },
+}
 /** The twin of the bench `cpu`: itself, without the calls. */
 const DIRECT = 'direct'
 
@@ -47,11 +51,11 @@ export function buildPrograms(name: string): Programs {
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })
   buildEngine(folder)
-  const noC = buildTwins(folder)
+  const noTwin = buildTwins(folder)
   const noSpin = spinMissing()
   const spin = new SpinTwin()
   return {
-    missing: (twin) => (twin === 'spin' ? noSpin : twin === DIRECT ? undefined : noC),
+    missing: (twin) => (twin === 'spin' ? noSpin : twin === DIRECT ? undefined : noTwin(twin)),
     runEngine: (bench, args) => sampleOf(process.execPath, [join(folder, `${bench}.mjs`), ...args]),
     runTwin: (twin, args) => {
       if (twin === 'spin') return spin.run(args)
@@ -77,17 +81,28 @@ function buildEngine(folder: string): void {
   }
 }
 
-/** Compiles the C twins. Gives why there are none, or undefined. */
-function buildTwins(folder: string): string | undefined {
+/** Compiles the C twins. Gives what says why there is no such twin, or undefined. */
+function buildTwins(folder: string): (twin: string) => string | undefined {
   const version = spawnSync(CC, ['--version'], { encoding: 'utf8' })
-  if (version.status !== 0) return `there is no ${CC} to build the C twins with`
+  if (version.status !== 0) return () => `there is no ${CC} to build the C twins with`
+  const missing = new Map<string, string>()
   for (const twin of TWINS) {
+    const library = LIBRARIES[twin]
+    if (library !== undefined && !hasHeader(library.header)) {
+      missing.set(twin, `there is no ${library.header} to build its twin with`)
+      continue
+    }
     const flags = ['-O2', '-std=gnu11', '-Wall', '-Wextra', '-Werror']
     const args = [...flags, '-o', join(folder, twin), join(native, `${twin}.c`)]
-    const done = spawnSync(CC, args, { encoding: 'utf8' })
+    const done = spawnSync(CC, library === undefined ? args : [...args, library.flag], { encoding: 'utf8' })
     if (done.status !== 0) throw new Error(`compiling native/${twin}.c failed:\n${done.stderr}`)
   }
-  return undefined
+  return (twin) => missing.get(twin)
+}
+
+function hasHeader(header: string): boolean {
+  const input = `#include <${header}>\n`
+  return spawnSync(CC, ['-E', '-x', 'c', '-', '-o', '/dev/null'], { input, encoding: 'utf8' }).status === 0
 }
 
 function sampleOf(program: string, args: readonly string[]): Sample {

@@ -38,8 +38,10 @@ const MATCH_MARGIN = 12
 /** Misses before the search takes longer steps: 2 to the power of it. */
 const SKIP_TRIGGER = 6
 const LENGTH_IN_TOKEN = 15
+/** Bytes that are copied at once where so many or fewer are wanted. */
+const WIDE = 16
 /** From here on a copy is worth a call. */
-const LONG = 48
+const LONG = 96
 
 /** The most that a block of so many bytes can become. */
 export const lz4Bound = (length: number): number => length + Math.floor(length / 255) + 16
@@ -60,7 +62,8 @@ export function lz4Compress(src: Bytes, dst: Bytes, table: Uint16Array): number 
   let anchor = 0
   let out = 0
   let at = 1
-  let hash = Math.imul(view.getInt32(at, true), HASH_PRIME) >>> HASH_SHIFT
+  let word = view.getInt32(at, true)
+  let hash = Math.imul(word, HASH_PRIME) >>> HASH_SHIFT
   table[Math.imul(view.getInt32(0, true), HASH_PRIME) >>> HASH_SHIFT] = 0
   // Each round ends with the last literals, or moves the anchor on.
   for (;;) {
@@ -69,15 +72,18 @@ export function lz4Compress(src: Bytes, dst: Bytes, table: Uint16Array): number 
     let step = 1
     let tries = 1 << SKIP_TRIGGER
     let match = 0
+    let nextWord = word
     do {
+      word = nextWord
       at = next
       next += step
       step = tries++ >> SKIP_TRIGGER
       if (next > matchStartEnd) return putLastLiterals(src, dst, anchor, out)
       match = table[hash]
       table[hash] = at
-      hash = Math.imul(view.getInt32(next, true), HASH_PRIME) >>> HASH_SHIFT
-    } while (view.getInt32(match, true) !== view.getInt32(at, true))
+      nextWord = view.getInt32(next, true)
+      hash = Math.imul(nextWord, HASH_PRIME) >>> HASH_SHIFT
+    } while (view.getInt32(match, true) !== word)
     // It may begin earlier.
     while (at > anchor && match > 0 && bytes[at - 1] === bytes[match - 1]) {
       at--
@@ -93,7 +99,7 @@ export function lz4Compress(src: Bytes, dst: Bytes, table: Uint16Array): number 
       anchor = at
       if (at >= matchStartEnd) return putLastLiterals(src, dst, anchor, out)
       table[Math.imul(view.getInt32(at - 2, true), HASH_PRIME) >>> HASH_SHIFT] = at - 2
-      const word = view.getInt32(at, true)
+      word = view.getInt32(at, true)
       const here = Math.imul(word, HASH_PRIME) >>> HASH_SHIFT
       match = table[here]
       table[here] = at
@@ -102,7 +108,8 @@ export function lz4Compress(src: Bytes, dst: Bytes, table: Uint16Array): number 
       dst.bytes[token] = 0
     }
     at++
-    hash = Math.imul(view.getInt32(at, true), HASH_PRIME) >>> HASH_SHIFT
+    word = view.getInt32(at, true)
+    hash = Math.imul(word, HASH_PRIME) >>> HASH_SHIFT
   }
 }
 
@@ -130,16 +137,20 @@ function putLiterals(src: Bytes, dst: Bytes, from: number, to: number, at: numbe
   let next = at + 1
   if (length < LENGTH_IN_TOKEN) {
     out[at] = length << 4
+    if (from + WIDE <= src.bytes.length && next + WIDE <= out.length) {
+      dst.view.setInt32(next, src.view.getInt32(from, true), true)
+      dst.view.setInt32(next + 4, src.view.getInt32(from + 4, true), true)
+      if (length > 8) {
+        dst.view.setInt32(next + 8, src.view.getInt32(from + 8, true), true)
+        dst.view.setInt32(next + 12, src.view.getInt32(from + 12, true), true)
+      }
+      return next + length
+    }
   } else {
     out[at] = LENGTH_IN_TOKEN << 4
     next = putLength(out, next, length - LENGTH_IN_TOKEN)
   }
-  if (length >= LONG) {
-    out.set(src.bytes.subarray(from, to), next)
-  } else {
-    const { bytes } = src
-    for (let i = 0; i < length; i++) out[next + i] = bytes[from + i]
-  }
+  copyBytes(src, from, dst, next, length)
   return next + length
 }
 
@@ -171,15 +182,17 @@ const putLastLiterals = (src: Bytes, dst: Bytes, anchor: number, out: number): n
   putLiterals(src, dst, anchor, src.bytes.length, out)
 
 /**
- * Decompresses the block of `length` bytes at `at` of `src` to the start of `dst`. Gives how many bytes it was.
+ * Decompresses the block of `length` bytes at `at` of `src` to the start of `dst`. Gives how many bytes it was. What
+ * stands behind them in `dst` may change too.
  *
  * @errors LZ4_CORRUPT: it is no block, or would not fit into `dst`
  */
 export function lz4Decompress(src: Bytes, at: number, length: number, dst: Bytes): number {
   const from = src.bytes
-  const to = dst.bytes
+  const fromView = src.view
+  const toView = dst.view
   const end = at + length
-  const room = to.length
+  const room = dst.bytes.length
   if (at < 0 || length <= 0 || end > from.length) return LZ4_CORRUPT
   let next = at
   let out = 0
@@ -187,17 +200,26 @@ export function lz4Decompress(src: Bytes, at: number, length: number, dst: Bytes
   while (next < end) {
     const token = from[next++]
     let literals = token >> 4
-    if (literals === LENGTH_IN_TOKEN) {
-      let more = 255
-      while (more === 255) {
-        if (next >= end) return LZ4_CORRUPT
-        more = from[next++]
-        literals += more
+    // Most literals are few: 16 bytes are copied, whatever their number, where that leads out of neither buffer.
+    if (literals < LENGTH_IN_TOKEN && next + WIDE <= end && out + WIDE <= room) {
+      toView.setInt32(out, fromView.getInt32(next, true), true)
+      toView.setInt32(out + 4, fromView.getInt32(next + 4, true), true)
+      if (literals > 8) {
+        toView.setInt32(out + 8, fromView.getInt32(next + 8, true), true)
+        toView.setInt32(out + 12, fromView.getInt32(next + 12, true), true)
       }
+    } else {
+      if (literals === LENGTH_IN_TOKEN) {
+        let more = 255
+        while (more === 255) {
+          if (next >= end) return LZ4_CORRUPT
+          more = from[next++]
+          literals += more
+        }
+      }
+      if (literals > end - next || literals > room - out) return LZ4_CORRUPT
+      copyBytes(src, next, dst, out, literals)
     }
-    if (literals > end - next || literals > room - out) return LZ4_CORRUPT
-    if (literals >= LONG) to.set(from.subarray(next, next + literals), out)
-    else for (let i = 0; i < literals; i++) to[out + i] = from[next + i]
     next += literals
     out += literals
     if (next === end) return (token & LENGTH_IN_TOKEN) === 0 ? out : LZ4_CORRUPT
@@ -215,10 +237,31 @@ export function lz4Decompress(src: Bytes, at: number, length: number, dst: Bytes
       }
     }
     if (match > room - out) return LZ4_CORRUPT
-    copyMatch(dst, out, offset, match)
+    if (offset >= 4 && match <= WIDE && out + WIDE <= room) {
+      // Word after word, so that what was just written is what is read where they overlap.
+      toView.setInt32(out, toView.getInt32(out - offset, true), true)
+      toView.setInt32(out + 4, toView.getInt32(out - offset + 4, true), true)
+      if (match > 8) {
+        toView.setInt32(out + 8, toView.getInt32(out - offset + 8, true), true)
+        toView.setInt32(out + 12, toView.getInt32(out - offset + 12, true), true)
+      }
+    } else {
+      copyMatch(dst, out, offset, match)
+    }
     out += match
   }
   return LZ4_CORRUPT // a block ends with literals
+}
+
+/** Copies bytes from one buffer to another. */
+function copyBytes(src: Bytes, from: number, dst: Bytes, to: number, length: number): void {
+  if (length >= LONG) {
+    dst.bytes.set(src.bytes.subarray(from, from + length), to)
+    return
+  }
+  let i = 0
+  for (; i + 4 <= length; i += 4) dst.view.setInt32(to + i, src.view.getInt32(from + i, true), true)
+  for (; i < length; i++) dst.bytes[to + i] = src.bytes[from + i]
 }
 
 /** Repeats what stands `offset` back. The two may overlap: then a pattern of `offset` bytes is repeated. */
@@ -236,6 +279,11 @@ function copyMatch(dst: Bytes, at: number, offset: number, length: number): void
   }
   if (offset >= 4) {
     for (; to + 4 <= end; to += 4) view.setInt32(to, view.getInt32(to - offset, true), true)
+  } else if (length >= LONG) {
+    // A pattern of 2 or 3 bytes is one of 4 or 6: after two turns words can be copied.
+    const pattern = offset * (offset === 3 ? 2 : 4 / offset)
+    for (; to < at + pattern; to++) bytes[to] = bytes[to - offset]
+    for (; to + 4 <= end; to += 4) view.setInt32(to, view.getInt32(to - pattern, true), true)
   }
   for (; to < end; to++) bytes[to] = bytes[to - offset]
 }
