@@ -29,7 +29,7 @@ export class Progress {
     this.bar?.update(done, { note })
     if (this.bar !== undefined || Date.now() - this.last < EVERY_MS) return
     this.last = Date.now()
-    process.stderr.write(`${done} of ${this.total}: ${note}\n`)
+    process.stderr.write(`${Math.floor(done)} of ${this.total} done: ${note}\n`)
   }
 
   end(): void {

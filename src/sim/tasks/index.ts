@@ -10,6 +10,7 @@ import { graphicsTask } from '../owners/graphics.ts'
 import { kernelTask } from '../owners/kernel_memory.ts'
 import { zsCompactTask } from '../owners/zram.ts'
 import { compact, dropCaches, set, wait } from './events.ts'
+import { layout } from './layout.ts'
 import { processes } from './processes.ts'
 import { readFiles } from './read_files.ts'
 import { map, pageout, unmap } from './regions.ts'
@@ -22,6 +23,7 @@ export const task = z.discriminatedUnion('task', [
   writeFiles,
   deleteFiles,
   processes,
+  layout,
   map,
   unmap,
   pageout,
