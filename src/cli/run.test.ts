@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { asyncBufferFromFile, parquetReadObjects } from 'hyparquet'
 import { afterAll, expect, test } from 'vitest'
 import { drover, ROOT } from '../testing/drover.ts'
+import { readmePart } from '../testing/readme.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'drover-run-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -39,6 +40,14 @@ test('a table of metrics, published figures beside ours, and the free blocks at 
   expect(stdout).toMatch(/^got +\d+\.\d % +90\.0 % +\d+\.\d %$/m)
   expect(stdout).toMatch(/^base, seed 1 +at +free pages +0 +1 +2 +3 +4 +5 +6 +7 +8 +9 +10$/m)
   expect(stdout).toMatch(/^ask +\d+\.\d ms/m)
+})
+
+test('README shows what a scenario of the library prints', () => {
+  const path = 'examples/scenarios/zram-fragmentation.yaml'
+  const { status, stdout } = drover('run', path)
+  expect(status).toBe(0)
+  const session = `\`\`\`console\n$ npx drover run ${path}\n${stdout.trimEnd()}\n\`\`\``
+  expect(readmePart('session: drover run', session)).toBe(session)
 })
 
 test('--json has the keys that scripts rely on; the same seed prints the same bytes', () => {
