@@ -24,10 +24,13 @@ export const DONE = -1
 export interface Activity {
   /** Does one piece of work. DONE, or how long it waits after it, in nanoseconds. */
   step(): number
+  /** It is stopped: gives back what it has. */
+  end?(): void
 }
 
 interface Entry {
   readonly activity: Activity
+  readonly name: string
   readonly cpu: number
   readonly background: boolean
   readyAt: number
@@ -52,8 +55,8 @@ export class Schedule {
   }
 
   /** Adds an activity that begins `after` nanoseconds from now. A background one goes on until the scenario ends. */
-  start(activity: Activity, cpu: number, after: number, background: boolean): void {
-    this.entries.push({ activity, cpu, background, readyAt: this.world.now + after })
+  start(activity: Activity, name: string, cpu: number, after: number, background: boolean): void {
+    this.entries.push({ activity, name, cpu, background, readyAt: this.world.now + after })
   }
 
   /**
@@ -77,12 +80,22 @@ export class Schedule {
       next.readyAt = world.now + cost + Math.max(wait, 0)
       if (wait < 0) this.entries = this.entries.filter((entry) => entry !== next)
       this.runDaemons()
+      this.stopThoseAsked()
     }
     const end = until === Number.POSITIVE_INFINITY ? Math.max(world.now, ...this.cpuFree) : until
     this.entries = this.entries.filter(({ background }) => background)
     world.now = Math.max(world.now, end)
     this.lookAtFragmentation()
     onTime()
+  }
+
+  private stopThoseAsked(): void {
+    const { stopping } = this.world
+    if (stopping.size === 0) return
+    for (const { name, activity } of this.entries) if (stopping.has(name)) activity.end?.()
+    this.entries = this.entries.filter(({ name }) => !stopping.has(name))
+    stopping.clear()
+    this.world.takeSpent() // whoever is stopped has no cpu any more
   }
 
   private nextEntry(): Entry | undefined {

@@ -103,7 +103,7 @@ test('what of a region is pushed out lies on the device; unmapping it makes the 
   world.owners.set('d', { kind: 'ledger', figures: () => ({}), device })
   const run = (plan: TaskPlan): void => {
     const schedule = new Schedule(world)
-    schedule.start(plan.start(world, world.cpus[0], new Prng(1), plan.name), 0, 0, false)
+    schedule.start(plan.start(world, world.cpus[0], new Prng(1), plan.name), plan.name, 0, 0, false)
     schedule.run(Number.POSITIVE_INFINITY, () => {})
     verify(world.mm)
   }

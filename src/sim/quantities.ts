@@ -55,7 +55,8 @@ const quantity = (units: Readonly<Record<string, number>>, what: string, plain: 
   z
     .union([z.string(), z.number()], { error: what })
     .transform((value, context) => {
-      const number = typeof value === 'string' ? parse(value, units) : plain ? value : Number.NaN
+      const number =
+        typeof value === 'string' ? parse(value, units) : plain || value === 0 ? value : Number.NaN
       if (Number.isFinite(number) && number >= 0) return number
       context.addIssue({ code: 'custom', message: `${JSON.stringify(value)} is not ${what}` })
       return z.NEVER

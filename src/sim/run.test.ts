@@ -114,6 +114,29 @@ test('what cannot be had is a figure, not an error; a task can stop at it', () =
   expect(result.histograms.get('request.ns')?.count).toBe((result.results['request.got'] ?? 0) + 1)
 })
 
+test('who is stopped gives back what it has; others go on', () => {
+  const background = { background: true, exits: false, lives: 0 }
+  const { snapshots, world } = run({
+    phases: [
+      {
+        name: 'on',
+        for: '50ms',
+        tasks: [
+          { task: 'processes', name: 'one', memory: '4MiB', ...background },
+          { task: 'processes', name: 'two', memory: '2MiB', pace: '1000/s', background: true },
+          { task: 'wait', for: '50ms' },
+        ],
+      },
+      { name: 'off', tasks: [{ task: 'stop', tasks: ['two'] }] },
+      { name: 'later', for: '50ms', tasks: [{ task: 'wait', for: '50ms' }] },
+    ],
+  })
+  expect(world.results.get('one.pages')).toBe(1024)
+  const mapped = world.mm.arena.column('pte').filter((pte) => pte !== 0).length
+  expect(mapped).toBe(1024)
+  expect(snapshots.map(({ ns }) => ns)).toEqual([50e6, 50e6, 100e6])
+})
+
 test('drop-caches empties the page cache', () => {
   const result = run({
     phases: [

@@ -63,7 +63,7 @@ export function runScenario(scenario: Scenario, seed: number, onProgress: OnProg
         const cpu = cpuIdOf(number % world.cpus.length)
         const prng = new Prng(Math.imul(seed, 0x9e3779b1) ^ number++)
         const activity = plan.start(world, world.cpus[cpu], prng, plan.name)
-        schedule.start(activity, cpu, plan.at, plan.background)
+        schedule.start(activity, plan.name, cpu, plan.at, plan.background)
       }
     }
     const until = phase.for === undefined ? Number.POSITIVE_INFINITY : world.now + phase.for

@@ -49,6 +49,8 @@ export class World {
   /** Sums by name: what tasks say of themselves. */
   readonly results = new Map<string, number>()
   readonly regions = new Map<string, Region>()
+  /** Names of tasks that are to be stopped before anybody's next step. */
+  readonly stopping = new Set<string>()
   readonly histograms = new Map<string, Histogram>()
   private readonly files = new Map<string, SimFile[]>()
   private readonly endings: (() => void)[] = []

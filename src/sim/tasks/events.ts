@@ -5,6 +5,7 @@
  *   drop-caches  writes 1 to /proc/sys/vm/drop_caches
  *   wait         does nothing for a while
  *   set          changes a setting of /proc/sys/vm
+ *   stop         ends background tasks: processes exit, others just go
  *
  * @ours
  */
@@ -86,6 +87,21 @@ export const wait = z.strictObject({ task: z.literal('wait'), ...TASK_FIELDS, fo
     },
   }),
 )
+
+export const stop = z
+  .strictObject({ task: z.literal('stop'), ...TASK_FIELDS, tasks: z.array(z.string()).min(1) })
+  .transform(
+    (task): TaskPlan => ({
+      ...planOf('stop', task),
+      needs: {},
+      start: (world) => ({
+        step: () => {
+          for (const name of task.tasks) world.stopping.add(name)
+          return DONE
+        },
+      }),
+    }),
+  )
 
 const SETTINGS = Object.keys(SYSCTL_DEFAULTS)
 

@@ -9,7 +9,7 @@ import { balloonTask } from '../owners/balloon.ts'
 import { graphicsTask } from '../owners/graphics.ts'
 import { kernelTask } from '../owners/kernel_memory.ts'
 import { zsCompactTask } from '../owners/zram.ts'
-import { compact, dropCaches, set, wait } from './events.ts'
+import { compact, dropCaches, set, stop, wait } from './events.ts'
 import { layout } from './layout.ts'
 import { processes } from './processes.ts'
 import { readFiles } from './read_files.ts'
@@ -35,5 +35,6 @@ export const task = z.discriminatedUnion('task', [
   compact,
   dropCaches,
   wait,
+  stop,
   set,
 ])

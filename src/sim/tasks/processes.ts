@@ -97,6 +97,12 @@ class Process implements Activity {
     return 0
   }
 
+  end(): void {
+    for (let page = this.freed; page < this.touched; page++) {
+      zapPte(this.cpu, this.world.mm, vpnOf(this.start + page))
+    }
+  }
+
   private draw(): number {
     return Math.min(pagesOf(draw(this.prng, this.life.memory)), this.reserved)
   }
