@@ -6,7 +6,7 @@
  * own, and are not to be had until they are done.
  *
  * Rules:
- *   - whoever may run first runs first; of two at the same time the one that was there first;
+ *   - whoever may run first runs first; of two on one cpu the one that has waited longer, so that nobody starves;
  *   - a step is one call of the engine, or a few: what others do in between, they do between steps.
  *
  * Not here: preemption, interrupts, and two tasks that wait for one lock.
@@ -103,7 +103,7 @@ export class Schedule {
     let bestAt = Number.POSITIVE_INFINITY
     for (const entry of this.entries) {
       const at = Math.max(entry.readyAt, this.cpuFree[entry.cpu])
-      if (at < bestAt) {
+      if (best === undefined || at < bestAt || (at === bestAt && entry.readyAt < best.readyAt)) {
         best = entry
         bestAt = at
       }
