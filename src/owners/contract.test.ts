@@ -311,6 +311,9 @@ stand({
 /** Where each owner stands in this suite; or why it does not. */
 const STANDS: Readonly<Record<string, readonly string[] | string>> = {
   'page pool': ['a page of type zsmalloc, of a captured machine'],
+  balloon: ['a balloon page'],
+  'zram, on zsmalloc': ['a page of a zspage'],
+  'pin page control': ['a pinned kernel page'],
   graphics: ['a page of a graphics buffer', 'a page of a graphics buffer that user space maps'],
   'AIO ring': ['a page of an AIO ring'],
   'kernel memory': 'its pages cannot move: it has no operations',
@@ -331,7 +334,7 @@ test('a machine has room for one of each owner, each in its place', () => {
   const mm = createMachine({ pfnCount: 512, zones, ownerCells, mappings })
   OWNERS.forEach((owner, i) => owner.create(mm, places[i], places[i].mapping))
   const names = mm.movableOps.flatMap((ops) => (ops === undefined ? [] : [ops.name]))
-  expect(names).toEqual(expect.arrayContaining(['lru', 'pool', 'graphics']))
+  expect(names).toEqual(expect.arrayContaining(['lru', 'pool', 'balloon', 'zsmalloc', 'pinpage', 'graphics']))
   expect(() => createGraphicsBehind(mm, ownerCells)).toThrow('the arena has cells for this device')
 })
 

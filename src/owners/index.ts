@@ -8,13 +8,16 @@
  */
 
 import { type MappingId, mappingIdOf, slotOf } from '../base/units.ts'
-import { PGTY_zsmalloc } from '../mm/limits.ts'
+import { PGTY_guard } from '../mm/limits.ts'
 import { MAPPING_FIRST_FILE, type Mm } from '../mm/page.ts'
 import { aioRingCells, createAioRing } from './aio_ring.ts'
 import { createGraphics, graphicsCells } from './graphics.ts'
 import { createKernelMemory, kernelMemoryCells } from './kernel_memory.ts'
 import { createPool, POOL_CELLS } from './page_pool.ts'
+import { createPinpages, pinpageCells } from './pinpage.ts'
 import type { OwnerPlace } from './place.ts'
+import { createVirtioBalloons, virtioBalloonCells } from './virtio_balloon_driver.ts'
+import { createZram, zramCells } from './zram.ts'
 
 /** One kind of owner. */
 export interface OwnerKind {
@@ -28,6 +31,7 @@ export interface OwnerKind {
 }
 
 const RING_PAGES = 4
+const zramSize = { disksize: 16 }
 const KERNEL_HANDLES = 64
 const graphicsSize = { buffers: 4, pagesMax: 8, movable: true }
 
@@ -37,7 +41,31 @@ export const OWNERS: readonly OwnerKind[] = [
     cells: POOL_CELLS,
     lists: 1,
     mappings: 0,
-    create: (mm, { list }) => createPool(mm, PGTY_zsmalloc, 'pool', list),
+    // Of a type that nobody else has here; a captured machine's pools have the types of their pages.
+    create: (mm, { list }) => createPool(mm, PGTY_guard, 'pool', list),
+  },
+  {
+    // No device is plugged in: each comes with its host.
+    name: 'balloon',
+    cells: virtioBalloonCells(0),
+    lists: 0,
+    mappings: 0,
+    create: (mm, place) => createVirtioBalloons(mm, place, []),
+  },
+  {
+    name: 'zram, on zsmalloc',
+    cells: zramCells(zramSize),
+    lists: 0,
+    mappings: 0,
+    create: (mm, place) => createZram(mm, place, zramSize),
+  },
+  {
+    // No subsystem: each brings its callbacks.
+    name: 'pin page control',
+    cells: pinpageCells(0),
+    lists: 0,
+    mappings: 0,
+    create: (mm, place) => createPinpages(mm, place, { systems: [] }),
   },
   {
     name: 'graphics',
