@@ -53,7 +53,7 @@ test('draws lie within, and have the mean that was asked for', () => {
         [5, 1],
       ],
     }),
-  ).toBeCloseTo(2, 1) // prettier reads as: 3 x 1, 1 x 5
+  ).toBeCloseTo(2, 1) // 1 three times as often as 5
 })
 
 test('an exponential draw exceeds t of its mean with probability e^-t', () => {

@@ -111,6 +111,13 @@ export class World {
     return found
   }
 
+  /** The owner of that name, which is of a kind that `is` tells. Reading the scenario has made sure of both. */
+  ownerOf<T extends SimOwner>(name: string, is: (owner: SimOwner) => owner is T): T {
+    const owner = this.owners.get(name)
+    assert(owner !== undefined && is(owner), 'sim: the task has an owner of its kind')
+    return owner
+  }
+
   /** An owner as a device for files; without a name, a disk. */
   deviceOf(owner: string | undefined): Device {
     if (owner === undefined) return DISK

@@ -29,8 +29,7 @@ interface SimBalloon extends SimOwner {
   readonly want: (pages: number) => void
 }
 
-const isBalloon = (owner: SimOwner | undefined): owner is SimBalloon =>
-  owner !== undefined && 'balloon' in owner
+const isBalloon = (owner: SimOwner): owner is SimBalloon => 'balloon' in owner
 
 export const balloonOwner = z
   .strictObject({
@@ -76,8 +75,7 @@ export const balloonTask = z
       takes: task.size,
       needs: {},
       start: (world, cpu, _prng, name) => {
-        const owner = world.owners.get(task.owner)
-        if (!isBalloon(owner)) return { step: () => DONE }
+        const owner = world.ownerOf(task.owner, isBalloon)
         const { mm } = world
         let since = world.now
         let wished = false

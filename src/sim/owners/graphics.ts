@@ -29,8 +29,7 @@ interface SimGraphics extends SimOwner {
   readonly graphics: Graphics
 }
 
-const isGraphics = (owner: SimOwner | undefined): owner is SimGraphics =>
-  owner !== undefined && 'graphics' in owner
+const isGraphics = (owner: SimOwner): owner is SimGraphics => 'graphics' in owner
 
 export const graphicsOwner = z
   .strictObject({
@@ -71,8 +70,7 @@ export const graphicsTask = z
       owner: { name: task.owner, kind: GRAPHICS },
       needs: {},
       start: (world, cpu, prng, name) => {
-        const owner = world.owners.get(task.owner)
-        if (!isGraphics(owner)) return { step: () => DONE }
+        const owner = world.ownerOf(task.owner, isGraphics)
         return new BufferUser(world, cpu, prng, name, owner.graphics, task)
       },
     }),

@@ -28,7 +28,7 @@ interface SimKernel extends SimOwner {
   readonly kernel: KernelMemory
 }
 
-const isKernel = (owner: SimOwner | undefined): owner is SimKernel => owner !== undefined && 'kernel' in owner
+const isKernel = (owner: SimOwner): owner is SimKernel => 'kernel' in owner
 
 export const kernelOwner = z
   .strictObject({
@@ -68,8 +68,7 @@ export const kernelTask = z
       owner: { name: task.owner, kind: KERNEL },
       needs: {},
       start: (world, cpu, prng, name) => {
-        const owner = world.owners.get(task.owner)
-        if (!isKernel(owner)) return { step: () => DONE }
+        const owner = world.ownerOf(task.owner, isKernel)
         const { mm } = world
         let left = task.size
         let failures = 0

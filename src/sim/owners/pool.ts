@@ -18,8 +18,7 @@ interface SimPool extends SimOwner {
   readonly insert: (cpu: FastCpu, pfn: Pfn) => void
 }
 
-export const isPool = (owner: SimOwner | undefined): owner is SimPool =>
-  owner !== undefined && 'insert' in owner
+export const isPool = (owner: SimOwner): owner is SimPool => 'insert' in owner
 
 export const pool = z
   .strictObject({

@@ -32,7 +32,7 @@ interface SimZram extends SimOwner {
   readonly zram: Zram
 }
 
-const isZram = (owner: SimOwner | undefined): owner is SimZram => owner !== undefined && 'zram' in owner
+const isZram = (owner: SimOwner): owner is SimZram => 'zram' in owner
 
 const spec = z.strictObject({
   kind: z.literal(ZRAM),
@@ -117,8 +117,7 @@ export const zsCompactTask = z
       needs: {},
       start: (world, cpu, _prng, name) => ({
         step(): number {
-          const owner = world.owners.get(task.owner)
-          if (!isZram(owner)) return DONE
+          const owner = world.ownerOf(task.owner, isZram)
           const moves = newObjectMoves()
           zsFreeDeferred(cpu, world.mm, owner.zram.pool)
           zsCompact(cpu, world.mm, owner.zram.pool, moves)

@@ -48,8 +48,7 @@ export const layout = z
       needs: { ptes: ptesFor(task.pages) },
       start: (world, cpu, prng, name) => ({
         step(): number {
-          const owner = world.owners.get(task.owner)
-          if (!isPool(owner)) return DONE
+          const owner = world.ownerOf(task.owner, isPool)
           const machine = takeAll(world, cpu)
           const isFree = chooseFree(machine, task.free_blocks, prng)
           world.add(`${name}.unplaced`, isFree.unplaced)
